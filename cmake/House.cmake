@@ -1,0 +1,31 @@
+# One static library per folder. A library's headers are reached as "folder/header.h" through a folder of links
+# that only those who link the library see: including what one may not know does not build.
+set(TT_HOUSE "${CMAKE_BINARY_DIR}/house")
+
+function(tt_library name)
+  cmake_parse_arguments(LIB "" "FOLDER" "SOURCES;KNOWS;USES" ${ARGN})
+  if(NOT LIB_FOLDER)
+    set(LIB_FOLDER "${CMAKE_CURRENT_SOURCE_DIR}")
+  endif()
+  file(MAKE_DIRECTORY "${TT_HOUSE}/${name}")
+  file(CREATE_LINK "${LIB_FOLDER}" "${TT_HOUSE}/${name}/${name}" SYMBOLIC)
+  add_library(tt_${name} STATIC ${LIB_SOURCES})
+  target_include_directories(tt_${name} PUBLIC "${TT_HOUSE}/${name}")
+  foreach(known IN LISTS LIB_KNOWS)
+    target_link_libraries(tt_${name} PUBLIC tt_${known})
+  endforeach()
+  target_link_libraries(tt_${name} PRIVATE tt_flags PUBLIC ${LIB_USES})
+endfunction()
+
+# A unit test: one CUnit program per file, found by ctest under the label "unit".
+function(tt_unit_test name)
+  cmake_parse_arguments(TEST "" "" "KNOWS;SOURCES" ${ARGN})
+  add_executable(test_${name} test_${name}.c ${TEST_SOURCES})
+  foreach(known IN LISTS TEST_KNOWS)
+    target_link_libraries(test_${name} PRIVATE tt_${known})
+  endforeach()
+  target_link_libraries(test_${name} PRIVATE tt_flags PkgConfig::CUNIT)
+  target_compile_definitions(test_${name} PRIVATE TT_VECTORS="${PROJECT_SOURCE_DIR}/tests/vectors")
+  add_test(NAME unit.${name} COMMAND test_${name})
+  set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
+endfunction()

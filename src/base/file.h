@@ -1,0 +1,37 @@
+/* Files of this machine: whole reads and writes, and atomic replacement. */
+#ifndef TT_BASE_FILE_H
+#define TT_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+/* Reads a regular file whole. TT_STORE when it cannot be read, TT_MALFORMED above `limit` bytes. `folder` is a
+ * directory descriptor or AT_FDCWD. */
+TT_MUST_USE enum tt_status tt_file_read(int folder, const char *path, size_t limit, struct tt_buffer *ret_content,
+                                        struct tt_error *err);
+
+/* Writes all bytes, through short writes and EINTR. TT_STORE on failure, naming `what`. */
+TT_MUST_USE enum tt_status tt_file_write_all(int descriptor, const void *data, size_t length, const char *what,
+                                             struct tt_error *err);
+
+/* Reads exactly `length` bytes at `offset`. TT_STORE on failure or when the file ends before, naming `what`. */
+TT_MUST_USE enum tt_status tt_file_read_at(int descriptor, uint64_t offset, void *data, size_t length,
+                                           const char *what, struct tt_error *err);
+
+/* Makes `name` in `folder` hold exactly these bytes, or leaves it as it was: a temporary file beside it, fsync,
+ * rename, fsync of the folder. TT_STORE on failure. */
+TT_MUST_USE enum tt_status tt_file_replace(int folder, const char *name, const void *data, size_t length, mode_t mode,
+                                           struct tt_error *err);
+
+/* mkdir -p with this mode for folders it makes. TT_STORE on failure. */
+TT_MUST_USE enum tt_status tt_file_make_folders(const char *path, mode_t mode, struct tt_error *err);
+
+/* A new file without a name in `folder` (O_TMPFILE, or made and unlinked at once where that is missing): gone with
+ * its last descriptor, whatever happens. TT_STORE on failure. */
+TT_MUST_USE enum tt_status tt_file_unnamed(const char *folder, int *ret_descriptor, struct tt_error *err);
+
+#endif

@@ -1,0 +1,37 @@
+#include "base/interrupt.h"
+
+#include <signal.h>
+#include <string.h>
+
+static volatile sig_atomic_t caught;
+
+static void remember(int number)
+{
+    caught = number;
+}
+
+void tt_interrupt_catch(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = remember;
+    action.sa_flags = (int)SA_RESETHAND; /* the second signal has its default effect */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    action.sa_flags = 0;
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+int tt_interrupt_signal(void)
+{
+    return caught;
+}
+
+enum tt_status tt_interrupt_check(struct tt_error *err)
+{
+    if (!caught)
+        return TT_OK;
+    return tt_error_set(err, TT_INTERNAL, "interrupted by %s; nothing was changed", strsignal(caught));
+}

@@ -1,0 +1,16 @@
+/* SIGINT and SIGTERM as a flag that long work asks for between two chunks. */
+#ifndef TT_BASE_INTERRUPT_H
+#define TT_BASE_INTERRUPT_H
+
+#include "base/error.h"
+
+/* Catches SIGINT and SIGTERM (a second one ends the process at once) and ignores SIGPIPE. */
+void tt_interrupt_catch(void);
+
+/* The signal that came, or 0. */
+int tt_interrupt_signal(void);
+
+/* TT_OK, or TT_INTERNAL "interrupted" once a signal came. Cheap: call it per chunk. */
+TT_MUST_USE enum tt_status tt_interrupt_check(struct tt_error *err);
+
+#endif

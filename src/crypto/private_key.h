@@ -1,0 +1,72 @@
+/*
+ * A private key that lives elsewhere, as an EVP_PKEY and the ways of its loader. Each operation tries the token's own
+ * mechanism first and raw RSA with OpenSSL's padding second (docs/tokens.md): a token may be able to do only one.
+ */
+#ifndef TT_CRYPTO_PRIVATE_KEY_H
+#define TT_CRYPTO_PRIVATE_KEY_H
+
+#include <openssl/evp.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/secret.h"
+#include "crypto/digest.h"
+#include "crypto/public_key.h"
+
+/* Who did the padding of an operation. */
+enum tt_padding_by {
+    TT_PADDING_UNKNOWN, /* the loader does not let it be known */
+    TT_PADDING_NATIVE,  /* the token's own mechanism */
+    TT_PADDING_RAW      /* OpenSSL, around the token's raw RSA */
+};
+
+struct tt_private_key;
+
+/* What a loader adds to an EVP_PKEY. Every member but `free` may be NULL: OpenSSL's defaults then. */
+struct tt_private_key_loader {
+    /* A context for a native attempt (the raw attempt uses a plain context). */
+    EVP_PKEY_CTX *(*native_context)(void *loader, EVP_PKEY *key);
+    /* After an operation through native_context: who did the padding. */
+    enum tt_padding_by (*padding_by)(void *loader);
+    /* After a failure: words for the error (wrong PIN, token removed, ...) from the loader's own error queue. Sets
+     * status and message when it knows better, else leaves err alone. */
+    void (*explain)(void *loader, struct tt_error *err);
+    void (*free)(void *loader);
+};
+
+/* Takes over `key` and `loader` (which may be NULL) on success only. `name` (a URI without PIN) is copied. */
+TT_MUST_USE enum tt_status tt_private_key_new(EVP_PKEY *key, const struct tt_private_key_loader *ways, void *loader,
+                                              const char *name, struct tt_private_key **ret_key, struct tt_error *err);
+void tt_private_key_free(struct tt_private_key *key);
+TT_DEFINE_CLEANUP(struct tt_private_key *, tt_private_key_free)
+
+/* The key as EVP_PKEY: its public half, for comparing and wrapping. Stays the private key's. */
+const EVP_PKEY *tt_private_key_public(const struct tt_private_key *key);
+const char *tt_private_key_name(const struct tt_private_key *key);
+
+/* RSA-OAEP, SHA-512, MGF1 SHA-512, empty label; the plaintext must have exactly `size` bytes. All failures of the
+ * ciphertext are TT_TAMPERED with one message; failures of the token are TT_TOKEN or TT_PIN. */
+TT_MUST_USE enum tt_status tt_private_key_unwrap(struct tt_private_key *key, const uint8_t *wrapped, size_t length,
+                                                 size_t size, struct tt_secret **ret_secret,
+                                                 enum tt_padding_by *ret_padding_by, struct tt_error *err);
+
+/* RSASSA-PSS over a SHA-512 digest, MGF1 SHA-512, salt emLen - hLen - 2. signature needs TT_RSA_BYTES_MAX bytes. */
+TT_MUST_USE enum tt_status tt_private_key_sign_pss(struct tt_private_key *key, const uint8_t digest[TT_SHA512_SIZE],
+                                                   uint8_t *signature, size_t *ret_length,
+                                                   enum tt_padding_by *ret_padding_by, struct tt_error *err);
+
+/* RSASSA-PKCS1-v1_5 with SHA-512 over `message` (hashed here). signature needs TT_RSA_BYTES_MAX bytes. */
+TT_MUST_USE enum tt_status tt_private_key_sign_pkcs1(struct tt_private_key *key, const uint8_t *message, size_t length,
+                                                     uint8_t *signature, size_t *ret_length,
+                                                     enum tt_padding_by *ret_padding_by, struct tt_error *err);
+
+/* Opens a key when the protocol needs it, not before: the seam between src/protocol and pkcs11. */
+struct tt_key_source {
+    /* `expected` (may be NULL) is the public key that the train names for us: where the token shows its public half
+     * without a PIN, a difference is TT_UNTRUSTED before any PIN is asked for. */
+    enum tt_status (*open)(void *user, const EVP_PKEY *expected, struct tt_private_key **ret_key, struct tt_error *err);
+    void *user;
+};
+
+#endif

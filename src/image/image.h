@@ -1,0 +1,107 @@
+/*
+ * The image seam: protocol code cannot tell an OCI layout from a Docker Engine or a registry.
+ *
+ * References are written as skopeo and podman users know them: "oci:DIR[:TAG]". An image that is not there is
+ * TT_STORE; one that breaks the OCI image specification is TT_MALFORMED; a blob whose bytes do not match its digest
+ * is TT_TAMPERED.
+ */
+#ifndef TT_IMAGE_IMAGE_H
+#define TT_IMAGE_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "archive/file_set.h"
+#include "base/buffer.h"
+#include "base/error.h"
+
+struct tt_image;
+struct tt_image_change;
+
+struct tt_image_options {
+    const char *platform; /* "os/architecture[/variant]" to take from an index; NULL for this machine's */
+};
+
+/* Checks a reference's form without touching anything: TT_USAGE, saying how references are written. */
+TT_MUST_USE enum tt_status tt_image_reference_check(const char *reference, struct tt_error *err);
+
+/* The reference of the same image under another tag, in new memory: ("oci:d:latest", "base") is "oci:d:base". */
+TT_MUST_USE enum tt_status tt_image_reference_sibling(const char *reference, const char *tag, char **ret_reference,
+                                                      struct tt_error *err);
+
+/* Opens an image: its index, manifest, configuration and the list of files of all layers are read; digests and sizes
+ * of the JSON blobs are checked, those of the layers by tt_image_verify_blobs. `options` may be NULL. */
+TT_MUST_USE enum tt_status tt_image_open(const char *reference, const struct tt_image_options *options,
+                                         struct tt_image **ret_image, struct tt_error *err);
+void tt_image_free(struct tt_image *image);
+TT_DEFINE_CLEANUP(struct tt_image *, tt_image_free)
+
+const char *tt_image_reference(const struct tt_image *image);
+/* Digest of the manifest, "sha256:...": the identity of the image's state. */
+const char *tt_image_digest(const struct tt_image *image);
+
+/* Layers, lowest first: their digests as the manifest names them, and the size in bytes of each blob. */
+size_t tt_image_layer_count(const struct tt_image *image);
+const char *tt_image_layer_digest(const struct tt_image *image, size_t index);
+uint64_t tt_image_layer_size(const struct tt_image *image, size_t index);
+
+/* Reads all blobs of the image once and checks digests, sizes and diff_ids. TT_TAMPERED names the blob. */
+TT_MUST_USE enum tt_status tt_image_verify_blobs(struct tt_image *image, struct tt_error *err);
+
+/* The files at and under `path` ("opt/pht_results"), after whiteouts, as one set; empty when there is nothing. The
+ * entry of `path` itself comes first. TT_TAMPERED when a component before the last is not a folder (a link that leads
+ * elsewhere). TT_MALFORMED above TT_ENTRY_LIMIT entries. Hard links come as TT_ENTRY_HARDLINK. */
+TT_MUST_USE enum tt_status tt_image_files(struct tt_image *image, const char *path, struct tt_file_set **ret_files,
+                                          struct tt_error *err);
+
+/* A change: new files on a given parent image, which nobody sees before it is committed. Everything that was not
+ * added stays as in the parent, except under the paths given to tt_image_change_replace. */
+TT_MUST_USE enum tt_status tt_image_change_new(struct tt_image *parent, struct tt_image_change **ret_change,
+                                               struct tt_error *err);
+/* Frees; without a commit this abandons the change and leaves nothing behind. */
+void tt_image_change_free(struct tt_image_change *change);
+TT_DEFINE_CLEANUP(struct tt_image_change *, tt_image_change_free)
+
+/* From here on, what the parent has under this folder is gone: only what is added is there. The folder's own entry
+ * must be added next. */
+TT_MUST_USE enum tt_status tt_image_change_replace(struct tt_image_change *change, const struct tt_entry *folder,
+                                                   struct tt_error *err);
+/* Starts an entry; a file's entry->size bytes must follow through tt_image_change_data. */
+TT_MUST_USE enum tt_status tt_image_change_add(struct tt_image_change *change, const struct tt_entry *entry,
+                                               struct tt_error *err);
+TT_MUST_USE enum tt_status tt_image_change_data(struct tt_image_change *change, const void *data, size_t length,
+                                                struct tt_error *err);
+
+/* What a new image's configuration says beside its parent's. Members that are NULL leave it as it is. */
+struct tt_image_settings {
+    const char *const *command; /* argv of the image's entry point, NULL-terminated (sets Entrypoint, clears Cmd) */
+    const char *created_by;     /* for the history */
+};
+
+/* Ends the file list: everything is written and named except the tag. *ret_digest is the new manifest's digest, the
+ * change's until freed. No image is visible yet. */
+TT_MUST_USE enum tt_status tt_image_change_seal(struct tt_image_change *change, const struct tt_image_settings *settings,
+                                                const char **ret_digest, struct tt_error *err);
+
+/* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made), atomically
+ * and durably. May be called for several references. */
+TT_MUST_USE enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference,
+                                                  struct tt_error *err);
+
+/* Removes what a store still holds of images that no tag names any more: after post-run, the plaintext. What is still
+ * named by another tag is left, and *ret_still_used names one such tag (the caller frees; NULL when there is none).
+ * `removed` is the digest of the image whose blobs must be gone. */
+TT_MUST_USE enum tt_status tt_image_sweep(const char *reference, const char *removed_digest, char **ret_still_used,
+                                          struct tt_error *err);
+
+/* Finds what a killed run left in the store and removes it. Cheap where there is nothing. */
+TT_MUST_USE enum tt_status tt_image_recover(const char *reference, struct tt_error *err);
+
+/* Copies an image with all its blobs to another place (seal: the base image into the train's layout). */
+TT_MUST_USE enum tt_status tt_image_import(struct tt_image *image, const char *reference, struct tt_error *err);
+
+/* The image's configuration as JSON text ("Env", "Entrypoint", ... are under "config"), for inspect. The image's. */
+const struct tt_buffer *tt_image_configuration(const struct tt_image *image);
+
+#endif

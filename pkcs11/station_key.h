@@ -1,0 +1,47 @@
+/*
+ * From a pkcs11: URI (RFC 7512) to a struct tt_private_key, one login try at most, when the protocol asks for it.
+ */
+#ifndef TT_PKCS11_STATION_KEY_H
+#define TT_PKCS11_STATION_KEY_H
+
+#include <stdbool.h>
+
+#include "crypto/private_key.h"
+
+struct tt_pkcs11_options {
+    const char *uri;    /* names exactly one key */
+    const char *module; /* path of the module; NULL: the URI's module-path or module-name, else p11-kit's proxy */
+    int pin_fd;         /* descriptor to read the PIN from (up to a newline or its end); -1 for none */
+    bool last_pin_try;  /* log in even when one wrong PIN would lock the token */
+    bool may_prompt;    /* ask on the terminal when nothing else gives a PIN and there is a terminal */
+};
+
+/* Whether `text` is a pkcs11: URI that can name a private key. TT_USAGE otherwise: what is wrong in it, and for a path
+ * of a file how to bring that key into a token. Nothing is opened. */
+TT_MUST_USE enum tt_status tt_pkcs11_uri_check(const char *text, struct tt_error *err);
+
+/* Facts about the token for messages, JSON and the audit; strings are the source's, empty where not known. */
+struct tt_pkcs11_facts {
+    const char *uri;    /* complete URI of the key that was used, without PIN */
+    const char *token;  /* label */
+    const char *serial;
+    const char *loader; /* "libp11" */
+};
+
+struct tt_pkcs11_source;
+
+/* Parses options->uri and keeps the options; no module is loaded before the key is opened. options' strings must live
+ * as long as the source. */
+TT_MUST_USE enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options,
+                                                struct tt_pkcs11_source **ret_source, struct tt_error *err);
+/* After every key that came from it was freed. */
+void tt_pkcs11_source_free(struct tt_pkcs11_source *source);
+TT_DEFINE_CLEANUP(struct tt_pkcs11_source *, tt_pkcs11_source_free)
+
+/* The seam to src/protocol. */
+struct tt_key_source tt_pkcs11_key_source(struct tt_pkcs11_source *source);
+
+/* Filled once a key was opened. */
+const struct tt_pkcs11_facts *tt_pkcs11_source_facts(const struct tt_pkcs11_source *source);
+
+#endif

@@ -22,8 +22,8 @@ TT_MUST_USE enum tt_status tt_pkcs11_uri_check(const char *text, struct tt_error
 
 /* Facts about the token for messages, JSON and the audit; strings are the source's, empty where not known. */
 struct tt_pkcs11_facts {
-    const char *uri;    /* complete URI of the key that was used, without PIN */
-    const char *token;  /* label */
+    const char *uri;   /* complete URI of the key that was used, without PIN */
+    const char *token; /* label */
     const char *serial;
     const char *loader; /* "libp11" */
 };

@@ -32,7 +32,8 @@ void tt_entry_clear(struct tt_entry *entry);
 /* "file", "folder", "symbolic link", "hard link", "special file". */
 const char *tt_entry_type_name(enum tt_entry_type type);
 
-/* Whether path is `folder` itself or lies under it, component-wise ("opt/pht_train.so" is not under "opt/pht_train"). */
+/* Whether path is `folder` itself or lies under it, component-wise ("opt/pht_train.so" is not under "opt/pht_train").
+ */
 int tt_path_is_under(const char *path, const char *folder);
 
 /* Order of the protocol's archives (docs/protocol.md, "Hashes"): depth first, the entries of each folder by byte-wise

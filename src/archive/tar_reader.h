@@ -8,8 +8,8 @@
 #include "archive/entry.h"
 
 enum {
-    TT_PATH_LIMIT = 4095,           /* bytes of a path in an archive */
-    TT_ENTRY_LIMIT = 100000         /* entries under the protocol's paths, of one image */
+    TT_PATH_LIMIT = 4095,   /* bytes of a path in an archive */
+    TT_ENTRY_LIMIT = 100000 /* entries under the protocol's paths, of one image */
 };
 
 /* Where the archive's bytes come from: an uncompressed tar. */

@@ -14,7 +14,10 @@ struct tt_buffer {
     size_t limit; /* most bytes it may hold; 0 for no limit */
 };
 
-#define TT_BUFFER_INIT(limit_bytes) {.limit = (limit_bytes)}
+#define TT_BUFFER_INIT(limit_bytes)                                                                                    \
+    {                                                                                                                  \
+        .limit = (limit_bytes)                                                                                         \
+    }
 
 /* Appends; TT_MALFORMED beyond the limit, TT_INTERNAL out of memory. */
 TT_MUST_USE enum tt_status tt_buffer_append(struct tt_buffer *buffer, const void *data, size_t length,

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define TT_MUST_USE __attribute__((warn_unused_result))
-#define TT_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define TT_PRINTF(position, first) __attribute__((__format__(__printf__, position, first)))
 
 /* TT_CLEANUP(function) variable: function(&variable) runs when the variable leaves its scope. */
 #define TT_CLEANUP(function) __attribute__((cleanup(function)))

@@ -33,7 +33,10 @@ struct tt_error {
     char detail[TT_ERROR_DETAIL_SIZE];   /* native code: CKR_..., errno, OpenSSL's words; may be empty */
 };
 
-#define TT_ERROR_INIT {.status = TT_OK}
+#define TT_ERROR_INIT                                                                                                  \
+    {                                                                                                                  \
+        .status = TT_OK                                                                                                \
+    }
 
 /* Sets *err and returns `status`, so that "return tt_error_set(err, ...)" reads well. Control characters in the
  * formatted text (names come from hostile archives) are written as \xNN. `err` may be NULL. */

@@ -19,8 +19,8 @@ TT_MUST_USE enum tt_status tt_file_write_all(int descriptor, const void *data, s
                                              struct tt_error *err);
 
 /* Reads exactly `length` bytes at `offset`. TT_STORE on failure or when the file ends before, naming `what`. */
-TT_MUST_USE enum tt_status tt_file_read_at(int descriptor, uint64_t offset, void *data, size_t length,
-                                           const char *what, struct tt_error *err);
+TT_MUST_USE enum tt_status tt_file_read_at(int descriptor, uint64_t offset, void *data, size_t length, const char *what,
+                                           struct tt_error *err);
 
 /* Makes `name` in `folder` hold exactly these bytes, or leaves it as it was: a temporary file beside it, fsync,
  * rename, fsync of the folder. TT_STORE on failure. */

@@ -81,8 +81,9 @@ struct tt_image_settings {
 
 /* Ends the file list: everything is written and named except the tag. *ret_digest is the new manifest's digest, the
  * change's until freed. No image is visible yet. */
-TT_MUST_USE enum tt_status tt_image_change_seal(struct tt_image_change *change, const struct tt_image_settings *settings,
-                                                const char **ret_digest, struct tt_error *err);
+TT_MUST_USE enum tt_status tt_image_change_seal(struct tt_image_change *change,
+                                                const struct tt_image_settings *settings, const char **ret_digest,
+                                                struct tt_error *err);
 
 /* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made), atomically
  * and durably. May be called for several references. */

@@ -12,17 +12,17 @@
 #include "base/error.h"
 
 enum tt_state_phase {
-    TT_STATE_NONE,         /* this station has not seen the train */
-    TT_STATE_ENTERING,     /* pre-run is about to make image_after visible */
-    TT_STATE_ENTERED,      /* pre-run is done: the image is decrypted */
-    TT_STATE_LEAVING,      /* post-run is about to make image_after visible */
-    TT_STATE_DONE          /* post-run is done */
+    TT_STATE_NONE,     /* this station has not seen the train */
+    TT_STATE_ENTERING, /* pre-run is about to make image_after visible */
+    TT_STATE_ENTERED,  /* pre-run is done: the image is decrypted */
+    TT_STATE_LEAVING,  /* post-run is about to make image_after visible */
+    TT_STATE_DONE      /* post-run is done */
 };
 
 struct tt_state_record {
     enum tt_state_phase phase;
-    char *image_before; /* digest ("sha256:...") of the image that the phase started from; may be NULL */
-    char *image_after;  /* digest of the image that it made; may be NULL */
+    char *image_before;      /* digest ("sha256:...") of the image that the phase started from; may be NULL */
+    char *image_after;       /* digest of the image that it made; may be NULL */
     struct tt_buffer config; /* the configuration that pre-run verified, byte for byte */
 };
 

@@ -26,7 +26,9 @@ static void hex_round_trip(void)
 static void hostile_text_is_printable(void)
 {
     char out[64];
-    tt_text_printable("a\x1b[2J\xff\xc2\x9b" "\xc3\xbc", out, sizeof out);
+    tt_text_printable("a\x1b[2J\xff\xc2\x9b"
+                      "\xc3\xbc",
+                      out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "a\\x1b[2J\\xff\\xc2\\x9b\xc3\xbc");
     tt_text_printable("\x01\x01\x01", out, 6);
     CU_ASSERT_STRING_EQUAL(out, "\\x01");

@@ -10,7 +10,9 @@
 #define TT_JSON_JSON_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -26,6 +28,10 @@ static inline void tt_json_cleanup(cJSON **root)
 {
     cJSON_Delete(*root);
 }
+
+/* Whether an item of tt_json_parse is a number written as an integer ("7", never "7.0", "7e0" or "-0") from `least` to
+ * `most`. It is exact where cJSON's double is not: tt_json_parse leaves the spelling in item->valuestring. */
+bool tt_json_integer(const cJSON *item, int64_t least, int64_t most, int64_t *ret_value);
 
 /* One step from a value to a value in it: a member of an object, or (member NULL) an element of an array. */
 struct tt_json_step {

@@ -1,6 +1,7 @@
 /*
  * A private key that lives elsewhere, as an EVP_PKEY and the ways of its loader. Each operation tries the token's own
  * mechanism first and raw RSA with OpenSSL's padding second (docs/tokens.md): a token may be able to do only one.
+ * A key without a loader (a software key in a unit test) knows the first way only.
  */
 #ifndef TT_CRYPTO_PRIVATE_KEY_H
 #define TT_CRYPTO_PRIVATE_KEY_H
@@ -23,15 +24,21 @@ enum tt_padding_by {
 
 struct tt_private_key;
 
+enum tt_private_key_use { TT_USE_UNWRAP, TT_USE_SIGN };
+
 /* What a loader adds to an EVP_PKEY. Every member but `free` may be NULL: OpenSSL's defaults then. */
 struct tt_private_key_loader {
     /* A context for a native attempt (the raw attempt uses a plain context). */
     EVP_PKEY_CTX *(*native_context)(void *loader, EVP_PKEY *key);
-    /* After an operation through native_context: who did the padding. */
+    /* Before each attempt, TT_PADDING_NATIVE or TT_PADDING_RAW: the loader keeps, where it can, a native attempt from
+     * falling back by itself, and gives a raw attempt after a native one a fresh session. */
+    void (*prepare)(void *loader, enum tt_padding_by attempt);
+    /* After a native attempt that succeeded: who did the padding. */
     enum tt_padding_by (*padding_by)(void *loader);
-    /* After a failure: words for the error (wrong PIN, token removed, ...) from the loader's own error queue. Sets
-     * status and message when it knows better, else leaves err alone. */
-    void (*explain)(void *loader, struct tt_error *err);
+    /* After both attempts failed: words for the error (PIN, token removed, missing right, ...) from the loader's own
+     * error queue. `err` is set already; replaces it when it knows better. TT_TAMPERED says that the token itself
+     * rejects the ciphertext. */
+    void (*explain)(void *loader, enum tt_private_key_use use, struct tt_error *err);
     void (*free)(void *loader);
 };
 
@@ -41,17 +48,21 @@ TT_MUST_USE enum tt_status tt_private_key_new(EVP_PKEY *key, const struct tt_pri
 void tt_private_key_free(struct tt_private_key *key);
 TT_DEFINE_CLEANUP(struct tt_private_key *, tt_private_key_free)
 
-/* The key as EVP_PKEY: its public half, for comparing and wrapping. Stays the private key's. */
-const EVP_PKEY *tt_private_key_public(const struct tt_private_key *key);
+/* The public half as a key of its own, for comparing, wrapping and checking: its use never reaches the token. Stays the
+ * private key's. */
+EVP_PKEY *tt_private_key_public(const struct tt_private_key *key);
 const char *tt_private_key_name(const struct tt_private_key *key);
 
 /* RSA-OAEP, SHA-512, MGF1 SHA-512, empty label; the plaintext must have exactly `size` bytes. All failures of the
- * ciphertext are TT_TAMPERED with one message; failures of the token are TT_TOKEN or TT_PIN. */
+ * ciphertext (length, padding, size of the plaintext) are TT_TAMPERED with one message; failures of the token are
+ * TT_TOKEN or TT_PIN. */
 TT_MUST_USE enum tt_status tt_private_key_unwrap(struct tt_private_key *key, const uint8_t *wrapped, size_t length,
                                                  size_t size, struct tt_secret **ret_secret,
                                                  enum tt_padding_by *ret_padding_by, struct tt_error *err);
 
-/* RSASSA-PSS over a SHA-512 digest, MGF1 SHA-512, salt emLen - hLen - 2. signature needs TT_RSA_BYTES_MAX bytes. */
+/* Signatures are checked with the public half before they are handed out: a faulty one is TT_TOKEN.
+ *
+ * RSASSA-PSS over a SHA-512 digest, MGF1 SHA-512, salt emLen - hLen - 2. signature needs TT_RSA_BYTES_MAX bytes. */
 TT_MUST_USE enum tt_status tt_private_key_sign_pss(struct tt_private_key *key, const uint8_t digest[TT_SHA512_SIZE],
                                                    uint8_t *signature, size_t *ret_length,
                                                    enum tt_padding_by *ret_padding_by, struct tt_error *err);

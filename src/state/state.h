@@ -46,7 +46,8 @@ TT_DEFINE_CLEANUP(struct tt_state *, tt_state_free)
  * not parse (the message says which file). */
 const struct tt_state_record *tt_state_record(const struct tt_state *state);
 
-/* Replaces the record, on disk (fsynced, atomic) and here. Strings and config are copied. */
+/* Replaces the record, on disk (fsynced, atomic) and here. Strings and config are copied. Phase TT_STATE_NONE removes
+ * it. `record` may be the state's own. */
 TT_MUST_USE enum tt_status tt_state_write(struct tt_state *state, const struct tt_state_record *record,
                                           struct tt_error *err);
 

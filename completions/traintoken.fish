@@ -1,0 +1,51 @@
+# fish completion for traintoken
+
+set -l commands pre-run post-run verify inspect seal results
+set -l with_key pre-run post-run seal results
+set -l at_station pre-run post-run
+
+function __traintoken_images
+    for folder in (string replace -r '^oci:' '' -- (commandline -ct) | read -l stem; __fish_complete_directories "$stem" '')
+        echo "oci:$folder"
+    end
+end
+
+complete -c traintoken -f
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -l version -d 'Print the version'
+complete -c traintoken -l help -d 'Print a short help'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a pre-run -d 'Verify and decrypt a train'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a post-run -d 'Sign and encrypt a train'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a verify -d 'Check all that needs no key'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show a train'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a seal -d 'Make a train'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a results -d 'Open the results'
+
+complete -c traintoken -n "__fish_seen_subcommand_from $commands" -a '(__traintoken_images)'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s q -l quiet -d 'Only errors on standard error'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s v -l verbose -d 'Say more'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l platform -x -a 'linux/amd64 linux/arm64' -d 'Image to take'
+
+complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key -x -a 'pkcs11:' -d 'URI of the private key'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l module -r -F -d 'PKCS#11 module'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l pin-fd -x -d 'Descriptor with the PIN'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l last-pin-try -d 'Log in even on the last PIN try'
+
+complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l station -x -d 'This station'
+complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l state -r -a '(__fish_complete_directories)' -d 'Station memory'
+complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l again -d 'Do a stop that was done before'
+
+complete -c traintoken -n "__fish_seen_subcommand_from post-run seal" -l base -x -a '(__traintoken_images)' -d 'Base image'
+complete -c traintoken -n "__fish_seen_subcommand_from post-run" -l config -r -F -d 'Configuration that pre-run verified'
+
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l definition -r -a '(__fish_complete_directories)' -d 'Folder with the code'
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l query -r -F -d 'Becomes query.json'
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l creator -x -d "The creator's id"
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l stop -r -F -d 'Station=public.pem'
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l id -x -d "The train's id"
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l entry-point -r -F -d 'What runs'
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l interpreter -x -d 'What runs it'
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l builder-key -x -a 'pkcs11:' -d "URI of the builder's key"
+complete -c traintoken -n "__fish_seen_subcommand_from seal" -l file-list -r -F -d 'Files in hash order'
+
+complete -c traintoken -n "__fish_seen_subcommand_from results" -s o -l output -r -a '(__fish_complete_directories)' -d 'Folder to make'

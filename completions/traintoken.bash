@@ -63,7 +63,7 @@ _traintoken() {
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"
         ;;
-    results) options="$common $key --output -o" ;;
+    results) options="$common $key --output -o --unfinished" ;;
     esac
 
     if [[ -z $command || $current == -* ]]; then

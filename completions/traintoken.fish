@@ -49,3 +49,4 @@ complete -c traintoken -n "__fish_seen_subcommand_from seal" -l builder-key -x -
 complete -c traintoken -n "__fish_seen_subcommand_from seal" -l file-list -r -F -d 'Files in hash order'
 
 complete -c traintoken -n "__fish_seen_subcommand_from results" -s o -l output -r -a '(__fish_complete_directories)' -d 'Folder to make'
+complete -c traintoken -n "__fish_seen_subcommand_from results" -l unfinished -d 'Open what there is before the last stop'

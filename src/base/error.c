@@ -8,6 +8,8 @@
 #include "base/text.h"
 
 static void format_message(struct tt_error *err, enum tt_status status, const char *format, va_list arguments)
+    TT_PRINTF(3, 0);
+static void format_message(struct tt_error *err, enum tt_status status, const char *format, va_list arguments)
 {
     char raw[TT_ERROR_MESSAGE_SIZE];
     vsnprintf(raw, sizeof raw, format, arguments);

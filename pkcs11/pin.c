@@ -1,0 +1,223 @@
+#include "pin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "prompt.h"
+
+/* One byte more than a PIN, for the NUL that Cryptoki's callers and UI need. */
+static enum tt_status new_pin(struct tt_secret **ret_pin, struct tt_error *err)
+{
+    return tt_secret_new(TT_PIN_LIMIT + 1, ret_pin, err);
+}
+
+static enum tt_status too_long(const char *what, enum tt_status status, struct tt_error *err)
+{
+    return tt_error_set(err, status, "the PIN from %s is longer than %d bytes", what, (int)TT_PIN_LIMIT);
+}
+
+static int hex_digit(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    int lower = digit | 0x20;
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+enum tt_status tt_pin_decode(const char *text, size_t length, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    enum tt_status status = new_pin(&pin, err);
+    if (status != TT_OK)
+        return status;
+    for (size_t i = 0; i < length; i++) {
+        int byte = (unsigned char)text[i];
+        if (byte == '%') {
+            int high = i + 2 < length ? hex_digit(text[i + 1]) : -1;
+            int low = i + 2 < length ? hex_digit(text[i + 2]) : -1;
+            byte = high < 0 || low < 0 ? 0 : 16 * high + low;
+            i += 2;
+        } else if (byte <= ' ' || byte == 0x7F) {
+            byte = 0;
+        }
+        if (byte == 0)
+            return tt_error_set(err, TT_USAGE,
+                                "the pin-value in the key's URI is not percent-encoded text without "
+                                "NUL");
+        if (pin->length == TT_PIN_LIMIT)
+            return too_long("the key's URI", TT_USAGE, err);
+        pin->data[pin->length++] = (uint8_t)byte;
+    }
+    if (pin->length == 0)
+        return tt_error_set(err, TT_USAGE, "the pin-value in the key's URI is empty");
+    *ret_pin = TT_TAKE(pin);
+    return TT_OK;
+}
+
+enum tt_status tt_pin_take_environment(struct tt_secret **ret_pin, struct tt_error *err)
+{
+    static const char *const name = "PRIVATE_KEY_PASSWORD";
+    struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    char *value = getenv(name);
+    if (!value || value[0] == '\0') {
+        *ret_pin = NULL;
+        return TT_OK;
+    }
+    enum tt_status status = new_pin(&pin, err);
+    if (status != TT_OK)
+        return status;
+    size_t length = strlen(value);
+    bool fits = length <= TT_PIN_LIMIT;
+    if (fits) {
+        memcpy(pin->data, value, length);
+        pin->length = length;
+    }
+    tt_wipe(value, length); /* the string itself, which /proc and a core would show after unsetenv */
+    unsetenv(name);
+    if (!fits)
+        return too_long(name, TT_PIN, err);
+    *ret_pin = TT_TAKE(pin);
+    return TT_OK;
+}
+
+enum tt_status tt_pin_read_line(int descriptor, const char *what, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    enum tt_status status = new_pin(&pin, err);
+    if (status != TT_OK)
+        return status;
+    for (;;) {
+        uint8_t *place = pin->data + pin->length; /* the last one, beyond the limit, tells a PIN that is too long */
+        ssize_t count = read(descriptor, place, 1);
+        if (count < 0 && errno == EINTR) {
+            status = tt_interrupt_check(err);
+            if (status != TT_OK)
+                return status;
+            continue;
+        }
+        if (count < 0)
+            return tt_error_errno(err, TT_PIN, "cannot read the PIN from %s", what);
+        if (count == 0 || *place == '\n')
+            break;
+        if (*place == '\0')
+            return tt_error_set(err, TT_PIN, "the PIN from %s has a NUL in it", what);
+        if (pin->length == TT_PIN_LIMIT)
+            return too_long(what, TT_PIN, err);
+        pin->length++;
+    }
+    pin->data[pin->length] = '\0';
+    if (pin->length > 0 && pin->data[pin->length - 1] == '\r')
+        pin->data[--pin->length] = '\0';
+    if (pin->length == 0)
+        return tt_error_set(err, TT_PIN, "the PIN from %s is empty", what);
+    *ret_pin = TT_TAKE(pin);
+    return TT_OK;
+}
+
+/* O_NONBLOCK: opening a pipe without a writer must not hang; reading from one then says that it is empty. */
+static enum tt_status read_file(const char *path, const char *what, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    int descriptor TT_CLEANUP(tt_close_cleanup) = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat facts;
+    if (descriptor < 0 || fstat(descriptor, &facts) != 0)
+        return tt_error_errno(err, TT_PIN, "cannot open %s (%s) for the PIN", path, what);
+    if (S_ISDIR(facts.st_mode))
+        return tt_error_set(err, TT_PIN, "%s (%s) is a folder, not a file with the PIN", path, what);
+    if (S_ISREG(facts.st_mode) && (facts.st_mode & (S_IROTH | S_IWOTH)) != 0)
+        tt_log(TT_LOG_WARNING, "everyone on this machine can read or change the PIN in %s; chmod it to 0600", path);
+    return tt_pin_read_line(descriptor, path, ret_pin, err);
+}
+
+/* RFC 8089: file:/path, file:///path or file://localhost/path. p11-kit took the percent-encoding of the pkcs11: URI
+ * away; the one of the file: URI inside is ours to undo. */
+static enum tt_status source_path(const char *source, char path[PATH_MAX], struct tt_error *err)
+{
+    bool is_uri = strncasecmp(source, "file:", 5) == 0;
+    const char *rest = is_uri ? source + 5 : source;
+    if (is_uri && strncmp(rest, "//", 2) == 0) {
+        rest += 2;
+        if (strncasecmp(rest, "localhost/", 10) == 0)
+            rest += 9;
+    }
+    if (source[0] == '|' || rest[0] == '\0' || (is_uri && rest[0] != '/') || strlen(rest) >= PATH_MAX)
+        return tt_error_set(err, TT_USAGE,
+                            "the pin-source in the key's URI must be a path or a file: URI of this "
+                            "machine");
+    size_t used = 0;
+    for (; *rest; rest++) {
+        int high = is_uri && *rest == '%' ? hex_digit(rest[1]) : -1;
+        int low = high >= 0 ? hex_digit(rest[2]) : -1;
+        if (is_uri && *rest == '%' && (low < 0 || 16 * high + low == 0))
+            return tt_error_set(err, TT_USAGE, "the pin-source in the key's URI is not well percent-encoded");
+        path[used++] = low >= 0 ? (char)(16 * high + low) : *rest;
+        rest += low >= 0 ? 2 : 0;
+    }
+    path[used] = '\0';
+    return TT_OK;
+}
+
+static enum tt_status from_source(const char *source, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    char path[PATH_MAX];
+    enum tt_status status = source_path(source, path, err);
+    if (status != TT_OK)
+        return status;
+    return read_file(path, "pin-source of the key's URI", ret_pin, err);
+}
+
+/* The path of the service manager's credential, empty when there is none. */
+static void credential_path(char path[PATH_MAX])
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    path[0] = '\0';
+    if (!folder || folder[0] != '/')
+        return;
+    int length = snprintf(path, PATH_MAX, "%s/traintoken-pin", folder);
+    if (length < 0 || length >= PATH_MAX || access(path, F_OK) != 0)
+        path[0] = '\0';
+}
+
+static enum tt_status copy(const struct tt_secret *from, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    enum tt_status status = new_pin(ret_pin, err);
+    if (status != TT_OK)
+        return status;
+    memcpy((*ret_pin)->data, from->data, from->length);
+    (*ret_pin)->length = from->length;
+    return TT_OK;
+}
+
+enum tt_status tt_pin_get(const struct tt_pin_sources *sources, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    if (sources->source)
+        return from_source(sources->source, ret_pin, err);
+    if (sources->value)
+        return copy(sources->value, ret_pin, err);
+    if (sources->environment)
+        return copy(sources->environment, ret_pin, err);
+    char path[PATH_MAX];
+    credential_path(path);
+    if (path[0] != '\0')
+        return read_file(path, "credential traintoken-pin", ret_pin, err);
+    if (sources->descriptor >= 0) {
+        char what[64];
+        snprintf(what, sizeof what, "file descriptor %d", sources->descriptor);
+        return tt_pin_read_line(sources->descriptor, what, ret_pin, err);
+    }
+    if (sources->may_prompt && tt_prompt_is_possible()) {
+        char question[256];
+        snprintf(question, sizeof question, "PIN of token '%s': ", sources->token);
+        return tt_prompt(question, TT_PIN_LIMIT, ret_pin, err);
+    }
+    return tt_error_set(err, TT_PIN,
+                        "no PIN for token '%s', and no terminal to ask on: give it by a pin-source in the key's URI, "
+                        "PRIVATE_KEY_PASSWORD, the credential traintoken-pin, or --pin-fd",
+                        sources->token);
+}

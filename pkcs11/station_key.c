@@ -1,0 +1,182 @@
+#include "station_key.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "loader_libp11.h"
+#include "pin.h"
+#include "token.h"
+
+struct tt_pkcs11_source {
+    struct tt_pkcs11_uri *uri;
+    char *module;
+    int pin_fd;
+    bool last_pin_try;
+    bool may_prompt;
+    char *key_uri; /* facts, owned */
+    char *token;
+    char *serial;
+    struct tt_pkcs11_facts facts;
+};
+
+/* The PIN of the environment is there once, and a run may have two sources (creator and builder). */
+static struct tt_secret *environment_pin;
+static unsigned sources;
+
+static enum tt_status hold_environment_pin(struct tt_error *err)
+{
+    struct tt_secret *pin = NULL;
+    enum tt_status status = tt_pin_take_environment(&pin, err);
+    if (status != TT_OK)
+        return status;
+    if (pin) {
+        tt_secret_free(environment_pin);
+        environment_pin = pin;
+    }
+    sources++;
+    return TT_OK;
+}
+
+static void release_environment_pin(void)
+{
+    if (--sources > 0)
+        return;
+    tt_secret_free(environment_pin);
+    environment_pin = NULL;
+}
+
+static char *copy_text(const char *text)
+{
+    return strdup(text ? text : "");
+}
+
+enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options, struct tt_pkcs11_source **ret_source,
+                                    struct tt_error *err)
+{
+    struct tt_pkcs11_uri *uri TT_CLEANUP(tt_uri_free_cleanup) = NULL;
+    enum tt_status status = tt_uri_parse(options->uri, &uri, err);
+    if (status != TT_OK)
+        return status;
+    if (tt_uri_pin_is_misplaced(uri))
+        tt_log(TT_LOG_WARNING, "the key's URI has its PIN in the path; RFC 7512 wants '?pin-value=' there, and a "
+                               "pin-source is safer");
+    struct tt_pkcs11_source *source = calloc(1, sizeof *source);
+    char *module TT_CLEANUP(tt_free_cleanup) = options->module ? strdup(options->module) : NULL;
+    if (!source || (options->module && !module)) {
+        free(source);
+        return tt_error_memory(err);
+    }
+    status = hold_environment_pin(err);
+    if (status != TT_OK) {
+        free(source);
+        return status;
+    }
+    source->uri = TT_TAKE(uri);
+    source->module = TT_TAKE(module);
+    source->pin_fd = options->pin_fd;
+    source->last_pin_try = options->last_pin_try;
+    source->may_prompt = options->may_prompt;
+    source->facts = (struct tt_pkcs11_facts){.uri = "", .token = "", .serial = "", .loader = "libp11"};
+    *ret_source = source;
+    return TT_OK;
+}
+
+static void forget_facts(struct tt_pkcs11_source *source)
+{
+    free(source->key_uri);
+    free(source->token);
+    free(source->serial);
+    source->key_uri = source->token = source->serial = NULL;
+    source->facts.uri = source->facts.token = source->facts.serial = "";
+}
+
+void tt_pkcs11_source_free(struct tt_pkcs11_source *source)
+{
+    if (!source)
+        return;
+    release_environment_pin();
+    forget_facts(source);
+    tt_uri_free(source->uri);
+    free(source->module);
+    free(source);
+}
+
+static enum tt_status note_facts(struct tt_pkcs11_source *source, const PKCS11_TOKEN *token, const PKCS11_KEY *key,
+                                 struct tt_error *err)
+{
+    forget_facts(source);
+    source->key_uri = tt_uri_format(token, key, true);
+    source->token = copy_text(token->label);
+    source->serial = copy_text(token->serialnr);
+    if (!source->key_uri || !source->token || !source->serial)
+        return tt_error_memory(err);
+    source->facts.uri = source->key_uri;
+    source->facts.token = source->token;
+    source->facts.serial = source->serial;
+    return TT_OK;
+}
+
+static enum tt_status load(const struct tt_pkcs11_source *source, struct tt_pkcs11_module **ret_module,
+                           struct tt_error *err)
+{
+    char *path TT_CLEANUP(tt_free_cleanup) = NULL;
+    enum tt_status status = tt_module_path(source->module, source->uri, &path, err);
+    if (status == TT_OK && tt_uri_names_library(source->uri))
+        status = tt_module_check_library(path, source->uri, err);
+    if (status == TT_OK)
+        status = tt_module_load(path, ret_module, err);
+    return status;
+}
+
+static enum tt_status login(const struct tt_pkcs11_source *source, const struct tt_pkcs11_module *module,
+                            PKCS11_SLOT *slot, struct tt_secret **ret_pin, struct tt_error *err)
+{
+    const struct tt_pin_sources pins = {
+        .value = tt_uri_pin_value(source->uri),
+        .source = tt_uri_pin_source(source->uri),
+        .environment = environment_pin,
+        .descriptor = source->pin_fd,
+        .may_prompt = source->may_prompt,
+        .token = slot->token->label,
+    };
+    return tt_token_login(module, slot, &pins, source->last_pin_try, ret_pin, err);
+}
+
+/* All that the public can see comes first; the PIN is asked for when nothing else is left to check. */
+static enum tt_status open_key(void *user, const EVP_PKEY *expected, struct tt_private_key **ret_key,
+                               struct tt_error *err)
+{
+    struct tt_pkcs11_source *source = user;
+    struct tt_pkcs11_module *module TT_CLEANUP(tt_module_free_cleanup) = NULL;
+    struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    PKCS11_SLOT *slot = NULL;
+    PKCS11_KEY *key = NULL;
+    enum tt_status status = load(source, &module, err);
+    if (status == TT_OK)
+        status = tt_token_choose(module, source->uri, &slot, err);
+    if (status == TT_OK)
+        status = tt_token_check_shown(slot, source->uri, expected, err);
+    if (status == TT_OK)
+        status = login(source, module, slot, &pin, err);
+    if (status == TT_OK)
+        status = tt_token_find_key(slot, source->uri, &key, err);
+    if (status == TT_OK)
+        status = note_facts(source, slot->token, key, err);
+    if (status == TT_OK)
+        status = tt_libp11_key_new(module, slot, key, pin, source->key_uri, expected, ret_key, err);
+    if (status != TT_OK)
+        return status;
+    (void)TT_TAKE(module);
+    (void)TT_TAKE(pin);
+    return TT_OK;
+}
+
+struct tt_key_source tt_pkcs11_key_source(struct tt_pkcs11_source *source)
+{
+    return (struct tt_key_source){.open = open_key, .user = source};
+}
+
+const struct tt_pkcs11_facts *tt_pkcs11_source_facts(const struct tt_pkcs11_source *source)
+{
+    return &source->facts;
+}

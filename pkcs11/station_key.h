@@ -20,6 +20,10 @@ struct tt_pkcs11_options {
  * of a file how to bring that key into a token. Nothing is opened. */
 TT_MUST_USE enum tt_status tt_pkcs11_uri_check(const char *text, struct tt_error *err);
 
+/* Overwrites the PIN in a URI with "x", in place: for the command line and the environment, which /proc and a core
+ * dump show. Call it once the source was made, which keeps the PIN in secret memory. */
+void tt_pkcs11_uri_hide_pin(char *text);
+
 /* Facts about the token for messages, JSON and the audit; strings are the source's, empty where not known. */
 struct tt_pkcs11_facts {
     const char *uri;   /* complete URI of the key that was used, without PIN */
@@ -30,8 +34,9 @@ struct tt_pkcs11_facts {
 
 struct tt_pkcs11_source;
 
-/* Parses options->uri and keeps the options; no module is loaded before the key is opened. options' strings must live
- * as long as the source. */
+/* Parses options->uri and copies what it needs; no module is loaded before the key is opened. PRIVATE_KEY_PASSWORD is
+ * taken out of the environment and kept in secret memory for all sources until the last of them is freed: a program
+ * that needs several makes all of them first. One key at a time may be open. */
 TT_MUST_USE enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options,
                                                 struct tt_pkcs11_source **ret_source, struct tt_error *err);
 /* After every key that came from it was freed. */

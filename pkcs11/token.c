@@ -1,0 +1,299 @@
+#include "token.h"
+
+#include <openssl/err.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/log.h"
+#include "ckr.h"
+
+/* Candidates for a message: what fits of them; all of them as warnings where not all do. */
+
+enum { LIST_LIMIT = 640 };
+
+struct list {
+    struct tt_buffer all; /* one per line */
+    struct tt_buffer line;
+    size_t count;
+};
+
+#define LIST_INIT                                                                                                      \
+    {                                                                                                                  \
+        .all = TT_BUFFER_INIT(0), .line = TT_BUFFER_INIT(LIST_LIMIT)                                                   \
+    }
+
+static void list_cleanup(struct list *list)
+{
+    tt_buffer_clear(&list->all);
+    tt_buffer_clear(&list->line);
+}
+
+static enum tt_status list_add(struct list *list, const PKCS11_TOKEN *token, const PKCS11_KEY *key,
+                               struct tt_error *err)
+{
+    char *uri TT_CLEANUP(tt_free_cleanup) = tt_uri_format(token, key, false);
+    if (!uri)
+        return tt_error_memory(err);
+    list->count++;
+    (void)!tt_buffer_printf(&list->line, NULL, "%s'%s'", list->line.length ? " " : "", uri); /* full is fine */
+    return tt_buffer_printf(&list->all, err, "'%s'\n", uri);
+}
+
+/* The list for a message: "none", the URIs, or where they were put. */
+static const char *list_text(struct list *list)
+{
+    if (list->count == 0)
+        return "none";
+    if (list->all.length == list->line.length + 1)
+        return (const char *)list->line.data;
+    char *rest = (char *)list->all.data;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+        if (line[0] != '\0')
+            tt_log(TT_LOG_WARNING, "candidate: %s", line);
+    return "see the candidates above";
+}
+
+/* Choosing the token. */
+
+static enum tt_status list_tokens(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,
+                                  struct list *list, PKCS11_SLOT **ret_last, struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    for (unsigned i = 0; status == TT_OK && i < module->slot_count; i++) {
+        PKCS11_SLOT *slot = &module->slots[i];
+        if (!slot->token || !slot->token->initialized || (uri && !tt_uri_matches_slot(uri, slot)))
+            continue;
+        *ret_last = slot;
+        status = list_add(list, slot->token, NULL, err);
+    }
+    return status;
+}
+
+enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,
+                               PKCS11_SLOT **ret_slot, struct tt_error *err)
+{
+    struct list matching TT_CLEANUP(list_cleanup) = LIST_INIT;
+    struct list all TT_CLEANUP(list_cleanup) = LIST_INIT;
+    PKCS11_SLOT *slot = NULL;
+    PKCS11_SLOT *other = NULL;
+    enum tt_status status = list_tokens(module, uri, &matching, &slot, err);
+    if (status == TT_OK && matching.count == 0)
+        status = list_tokens(module, NULL, &all, &other, err);
+    if (status != TT_OK)
+        return status;
+    if (matching.count == 0 && all.count == 0)
+        return tt_error_set(err, TT_TOKEN, "module %s shows no token at all; is it plugged in, and is it this module?",
+                            module->path);
+    if (matching.count == 0)
+        return tt_error_set(err, TT_TOKEN, "no token matches the key's URI; tokens there are: %s", list_text(&all));
+    if (matching.count > 1)
+        return tt_error_set(err, TT_TOKEN, "%zu tokens match the key's URI; name one of them: %s", matching.count,
+                            list_text(&matching));
+    *ret_slot = slot;
+    return TT_OK;
+}
+
+/* What can be seen without a PIN. */
+
+enum tt_status tt_token_compare(const EVP_PKEY *held, const EVP_PKEY *expected, struct tt_error *err)
+{
+    if (!expected || tt_public_key_equal(held, expected))
+        return TT_OK;
+    char named[TT_FINGERPRINT_SIZE];
+    char has[TT_FINGERPRINT_SIZE];
+    enum tt_status status = tt_public_key_fingerprint(expected, named, err);
+    if (status == TT_OK)
+        status = tt_public_key_fingerprint(held, has, err);
+    if (status != TT_OK)
+        return status;
+    return tt_error_set(err, TT_UNTRUSTED, "this train is for another key: the train names %s, the token holds %s",
+                        named, has);
+}
+
+/* Public halves that match a URI, told apart by their value. */
+struct shown {
+    EVP_PKEY *key; /* the first one */
+    bool several;
+};
+
+static void shown_cleanup(struct shown *shown)
+{
+    EVP_PKEY_free(shown->key);
+}
+
+/* Takes over `key`. */
+static void show(struct shown *shown, EVP_PKEY *key)
+{
+    if (!key || (shown->key && tt_public_key_equal(shown->key, key))) {
+        EVP_PKEY_free(key);
+    } else if (shown->key) {
+        shown->several = true;
+        EVP_PKEY_free(key);
+    } else {
+        shown->key = key;
+    }
+}
+
+static void look(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct shown *shown)
+{
+    PKCS11_KEY *keys = NULL;
+    PKCS11_CERT *certificates = NULL;
+    unsigned count = 0;
+    if (PKCS11_enumerate_public_keys(slot->token, &keys, &count) == 0)
+        for (unsigned i = 0; i < count; i++)
+            if (tt_uri_matches_object(uri, keys[i].label, keys[i].id, keys[i].id_len))
+                show(shown, PKCS11_get_public_key(&keys[i]));
+    count = 0;
+    if (PKCS11_enumerate_certs(slot->token, &certificates, &count) == 0)
+        for (unsigned i = 0; i < count; i++)
+            if (certificates[i].x509 &&
+                tt_uri_matches_object(uri, certificates[i].label, certificates[i].id, certificates[i].id_len))
+                show(shown, X509_get_pubkey(certificates[i].x509));
+    ERR_clear_error();
+}
+
+enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, const EVP_PKEY *expected,
+                                    struct tt_error *err)
+{
+    struct shown shown TT_CLEANUP(shown_cleanup) = {0};
+    look(slot, uri, &shown);
+    if (!shown.key || shown.several) /* several: which one is meant shows after the login */
+        return TT_OK;
+    char what[96];
+    snprintf(what, sizeof what, "the key in token '%.32s'", slot->token->label);
+    enum tt_status status = tt_public_key_check(shown.key, what, err);
+    if (status == TT_OK)
+        status = tt_token_compare(shown.key, expected, err);
+    return status;
+}
+
+/* Login. */
+
+static enum tt_status check_tries(const PKCS11_TOKEN *token, bool last_pin_try, struct tt_error *err)
+{
+    if (token->userPinLocked)
+        return tt_error_set(err, TT_PIN, "the PIN of token '%s' is locked; the security officer can unlock it",
+                            token->label);
+    if (token->userPinFinalTry && !last_pin_try)
+        return tt_error_set(err, TT_PIN,
+                            "token '%s' has 1 PIN try left; refusing to use it, pass --last-pin-try to go on",
+                            token->label);
+    if (token->userPinFinalTry)
+        tt_log(TT_LOG_WARNING, "token '%s' has 1 PIN try left, which is used now", token->label);
+    else if (token->userPinCountLow)
+        tt_log(TT_LOG_WARNING, "a wrong PIN was tried on token '%s' before: few tries are left", token->label);
+    if (token->userPinToBeChanged)
+        tt_log(TT_LOG_WARNING, "token '%s' wants its PIN to be changed", token->label);
+    return TT_OK;
+}
+
+/* What the token says of its PIN after a wrong one. The slots' flags are from before, so they are read anew. */
+static const char *tries_left(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot)
+{
+    PKCS11_SLOT *slots = NULL;
+    unsigned count = 0;
+    const char *text = "";
+    if (PKCS11_enumerate_slots(module->context, &slots, &count) != 0)
+        return text;
+    for (unsigned i = 0; i < count; i++) {
+        const PKCS11_TOKEN *token = slots[i].token;
+        if (!token || PKCS11_get_slotid_from_slot(&slots[i]) != PKCS11_get_slotid_from_slot(slot))
+            continue;
+        text = token->userPinLocked     ? "; it is locked now, and the security officer can unlock it"
+               : token->userPinFinalTry ? "; 1 try is left before it locks"
+               : token->userPinCountLow ? "; few tries are left before it locks"
+                                        : "";
+    }
+    PKCS11_release_all_slots(module->context, slots, count);
+    return text;
+}
+
+static enum tt_status explain_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot, struct tt_error *err)
+{
+    unsigned long value = tt_ckr_take();
+    enum tt_status status = tt_ckr_error(value, err, "cannot log in to token '%s'", slot->token->label);
+    if (strcmp(err->detail, "CKR_PIN_INCORRECT") == 0 || strcmp(err->detail, "CKR_PIN_LEN_RANGE") == 0) {
+        struct tt_error old = *err;
+        tt_error_set(err, old.status, "%s%s", old.message, tries_left(module, slot));
+        tt_error_detail(err, "%s", old.detail);
+    }
+    ERR_clear_error();
+    return status;
+}
+
+enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot,
+                              const struct tt_pin_sources *sources, bool last_pin_try, struct tt_secret **ret_pin,
+                              struct tt_error *err)
+{
+    const PKCS11_TOKEN *token = slot->token;
+    struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    *ret_pin = NULL;
+    if (!token->loginRequired) {
+        tt_log(TT_LOG_WARNING, "token '%s' needs no PIN: whoever reaches it can use its keys", token->label);
+        return TT_OK;
+    }
+    enum tt_status status = check_tries(token, last_pin_try, err);
+    if (status != TT_OK)
+        return status;
+    if (token->secureLogin)
+        tt_log(TT_LOG_WARNING, "token '%s' takes its PIN on its own keypad: enter it there", token->label);
+    else
+        status = tt_pin_get(sources, &pin, err);
+    if (status != TT_OK)
+        return status;
+    ERR_clear_error();
+    if (PKCS11_login(slot, 0, pin ? (const char *)pin->data : NULL) != 0) {
+        struct tt_error said = TT_ERROR_INIT;
+        status = explain_login(module, slot, &said);
+        if (err)
+            *err = said;
+        return status;
+    }
+    *ret_pin = TT_TAKE(pin);
+    return TT_OK;
+}
+
+/* The key. */
+
+static enum tt_status list_keys(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct list *list,
+                                PKCS11_KEY **ret_last, struct tt_error *err)
+{
+    PKCS11_KEY *keys = NULL;
+    unsigned count = 0;
+    ERR_clear_error();
+    if (PKCS11_enumerate_keys(slot->token, &keys, &count) != 0)
+        return tt_ckr_error(tt_ckr_take(), err,
+                            "cannot list the private keys of token '%s' (libp11 gives up where one of them is of a "
+                            "kind that it does not know, neither RSA nor a plain elliptic curve)",
+                            slot->token->label);
+    enum tt_status status = TT_OK;
+    for (unsigned i = 0; status == TT_OK && i < count; i++) {
+        if (uri && !tt_uri_matches_object(uri, keys[i].label, keys[i].id, keys[i].id_len))
+            continue;
+        *ret_last = &keys[i];
+        status = list_add(list, slot->token, &keys[i], err);
+    }
+    return status;
+}
+
+enum tt_status tt_token_find_key(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, PKCS11_KEY **ret_key,
+                                 struct tt_error *err)
+{
+    struct list matching TT_CLEANUP(list_cleanup) = LIST_INIT;
+    struct list all TT_CLEANUP(list_cleanup) = LIST_INIT;
+    PKCS11_KEY *key = NULL;
+    PKCS11_KEY *other = NULL;
+    enum tt_status status = list_keys(slot, uri, &matching, &key, err);
+    if (status == TT_OK && matching.count == 0)
+        status = list_keys(slot, NULL, &all, &other, err);
+    if (status != TT_OK)
+        return status;
+    if (matching.count == 0)
+        return tt_error_set(err, TT_TOKEN, "no private key in token '%s' matches the key's URI; keys there are: %s",
+                            slot->token->label, list_text(&all));
+    if (matching.count > 1)
+        return tt_error_set(err, TT_TOKEN, "%zu private keys match the key's URI; name one of them: %s", matching.count,
+                            list_text(&matching));
+    *ret_key = key;
+    return TT_OK;
+}

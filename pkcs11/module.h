@@ -1,0 +1,34 @@
+/* A loaded PKCS#11 module and the slots that libp11 sees through it. No process may fork once one is loaded. */
+#ifndef TT_PKCS11_MODULE_H
+#define TT_PKCS11_MODULE_H
+
+#include <libp11.h>
+
+#include "base/error.h"
+#include "uri.h"
+
+struct tt_pkcs11_module {
+    char *path;
+    PKCS11_CTX *context;
+    bool is_initialized; /* C_Initialize was called and C_Finalize is owed */
+    PKCS11_SLOT *slots;
+    unsigned slot_count;
+};
+
+/* Which module: `wanted` (may be NULL; a plain name means one in p11-kit's folder), else the URI's module-path or
+ * module-name, else p11-kit's proxy. The caller frees. */
+TT_MUST_USE enum tt_status tt_module_path(const char *wanted, const struct tt_pkcs11_uri *uri, char **ret_path,
+                                          struct tt_error *err);
+
+/* Loads and initializes it and lists its slots. TT_TOKEN when it cannot be. */
+TT_MUST_USE enum tt_status tt_module_load(const char *path, struct tt_pkcs11_module **ret_module, struct tt_error *err);
+/* C_Finalize and unload. */
+void tt_module_free(struct tt_pkcs11_module *module);
+TT_DEFINE_CLEANUP(struct tt_pkcs11_module *, tt_module_free)
+
+/* For a URI that says something of the library: TT_TOKEN unless the module at `path` is that one. Asks the module by
+ * itself, so no other may be loaded. */
+TT_MUST_USE enum tt_status tt_module_check_library(const char *path, const struct tt_pkcs11_uri *uri,
+                                                   struct tt_error *err);
+
+#endif

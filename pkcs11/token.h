@@ -1,0 +1,31 @@
+/* From a module's slots to one token, logged in, and one key on it. Messages list the candidates as URIs. */
+#ifndef TT_PKCS11_TOKEN_H
+#define TT_PKCS11_TOKEN_H
+
+#include "crypto/public_key.h"
+#include "module.h"
+#include "pin.h"
+
+/* The one token that the URI names. TT_TOKEN when there is none or several. */
+TT_MUST_USE enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,
+                                           PKCS11_SLOT **ret_slot, struct tt_error *err);
+
+/* What the token shows without a PIN of the public half of the URI's key: TT_TOKEN when it cannot serve the protocol,
+ * TT_UNTRUSTED when it is not `expected` (may be NULL). Silence proves nothing: TT_OK. */
+TT_MUST_USE enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri,
+                                                const EVP_PKEY *expected, struct tt_error *err);
+
+/* TT_UNTRUSTED, with both fingerprints, when the keys differ. `expected` may be NULL. */
+TT_MUST_USE enum tt_status tt_token_compare(const EVP_PKEY *held, const EVP_PKEY *expected, struct tt_error *err);
+
+/* Logs in, once. *ret_pin is the PIN that was used (for keys that ask for it at each use), NULL where the token needs
+ * none or takes it on its own keypad. TT_PIN when there is no PIN, a wrong one, or too few tries are left. */
+TT_MUST_USE enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot,
+                                          const struct tt_pin_sources *sources, bool last_pin_try,
+                                          struct tt_secret **ret_pin, struct tt_error *err);
+
+/* The one private key that the URI names. TT_TOKEN when there is none or several. */
+TT_MUST_USE enum tt_status tt_token_find_key(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, PKCS11_KEY **ret_key,
+                                             struct tt_error *err);
+
+#endif

@@ -1,5 +1,102 @@
-int main(void);
-int main(void)
+#include <malloc.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "base/interrupt.h"
+#include "cli/command.h"
+
+static const struct command *const commands[] = {
+    &command_pre_run, &command_post_run, &command_verify, &command_inspect, &command_seal, &command_results,
+};
+
+static void print_overview(void)
 {
-    return 0;
+    printf("usage: traintoken COMMAND [OPTION]... ARGUMENT\n\n"
+           "Lets a station take part in the Personal Health Train with a private key that never leaves its token.\n\n"
+           "commands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        printf("  %-10s  %s\n", commands[i]->name, commands[i]->summary);
+    printf("\n  traintoken COMMAND --help   tells a command's options\n"
+           "  traintoken --version        tells the version\n\n"
+           "An image is named as oci:DIR[:TAG].\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+/* Secrets must not reach a core file or another process of this user; and few threads need few heaps. */
+static void harden(void)
+{
+    struct rlimit none = {0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+    mallopt(M_ARENA_MAX, 2);
+}
+
+/* Ends as whoever sent the signal expects: killed by it, after the cleaning up. */
+static void die_of_signal(void)
+{
+    int number = tt_interrupt_signal();
+    if (!number)
+        return;
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static int flush_output(int code, const struct output *output, const char *name)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    struct tt_error err = TT_ERROR_INIT;
+    if (tt_error_errno(&err, TT_STORE,
+                       "the result could not be written to standard output; the work itself was done") == TT_OK)
+        return code;
+    struct output plain = {.quiet = output->quiet};
+    return code ? code : output_failure(&plain, name, &err);
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    struct output output = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    output_start(&output);
+    enum tt_status status = command->run(&output, argc, argv, &err);
+    if (status == TT_OK)
+        return flush_output(0, &output, command->name);
+    err.status = status;
+    int code = output_failure(&output, command->name, &err);
+    fflush(stdout);
+    die_of_signal();
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    harden();
+    tt_interrupt_catch();
+    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
+        printf("traintoken %s\n", TT_VERSION);
+        return 0;
+    }
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        print_overview();
+        return 0;
+    }
+    const struct command *command = argc >= 2 ? find_command(argv[1]) : NULL;
+    if (command)
+        return run_command(command, argc - 1, argv + 1);
+    struct output output = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    if (argc >= 2)
+        (void)tt_error_set(&err, TT_USAGE, "there is no command '%s'; see traintoken --help", argv[1]);
+    else
+        (void)tt_error_set(&err, TT_USAGE, "no command was given; see traintoken --help");
+    return output_failure(&output, NULL, &err);
 }

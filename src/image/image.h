@@ -59,6 +59,10 @@ TT_MUST_USE enum tt_status tt_image_files(struct tt_image *image, const char *pa
  * added stays as in the parent, except under the paths given to tt_image_change_replace. */
 TT_MUST_USE enum tt_status tt_image_change_new(struct tt_image *parent, struct tt_image_change **ret_change,
                                                struct tt_error *err);
+/* As tt_image_change_new, with the new image in the store of `reference` (a layout that is made where it is missing): the
+ * parent's layers are copied there, verified, as part of the change. The parent may lie there already. */
+TT_MUST_USE enum tt_status tt_image_change_new_in(struct tt_image *parent, const char *reference,
+                                                  struct tt_image_change **ret_change, struct tt_error *err);
 /* Frees; without a commit this abandons the change and leaves nothing behind. */
 void tt_image_change_free(struct tt_image_change *change);
 TT_DEFINE_CLEANUP(struct tt_image_change *, tt_image_change_free)
@@ -98,9 +102,6 @@ TT_MUST_USE enum tt_status tt_image_sweep(const char *reference, const char *rem
 
 /* Finds what a killed run left in the store and removes it. Cheap where there is nothing. */
 TT_MUST_USE enum tt_status tt_image_recover(const char *reference, struct tt_error *err);
-
-/* Copies an image with all its blobs to another place (seal: the base image into the train's layout). */
-TT_MUST_USE enum tt_status tt_image_import(struct tt_image *image, const char *reference, struct tt_error *err);
 
 /* The image's configuration as JSON text ("Env", "Entrypoint", ... are under "config"), for inspect. The image's. */
 const struct tt_buffer *tt_image_configuration(const struct tt_image *image);

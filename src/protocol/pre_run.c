@@ -1,0 +1,191 @@
+#include "protocol/protocol.h"
+
+#include <string.h>
+
+#include "protocol/chain.h"
+#include "protocol/content.h"
+#include "protocol/stop.h"
+#include "protocol/token_use.h"
+#include "protocol/visit.h"
+
+/* docs/protocol.md, "Pre-run". */
+struct pre_run {
+    const struct tt_stop_options *options;
+    struct visit visit;
+    const struct tt_stop *stop;
+    struct tt_state *state;
+    struct tt_file_cipher *cipher;
+    struct tt_stop_report report;
+};
+
+static void pre_run_clear(struct pre_run *run)
+{
+    tt_file_cipher_free(run->cipher);
+    tt_state_free(run->state);
+    visit_clear(&run->visit);
+    tt_stop_report_clear(&run->report);
+}
+
+/* Whether the image holds the definition as plaintext: the train ran, and its image got a new digest by that. */
+static bool is_decrypted(const struct visit *visit)
+{
+    uint8_t hash[TT_SHA512_SIZE];
+    return definition_check(visit->train, visit->definition, false, NULL) == TT_OK &&
+           content_definition_hash(visit->train, visit->definition, NULL, hash, NULL) == TT_OK &&
+           tt_digest_equal(hash, visit->train->hash, sizeof hash);
+}
+
+/* The station's own memory: a stop is done once, and what is decrypted already is not decrypted again. */
+static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
+{
+    enum tt_status status = stop_open_state(run->options, run->visit.train, &run->state, err);
+    if (status != TT_OK)
+        return status;
+    const struct tt_state_record *record = tt_state_record(run->state);
+    const char *digest = tt_image_digest(run->visit.image);
+    if (record->phase == TT_STATE_DONE && !run->options->again)
+        return tt_error_set(
+            err, TT_WRONG_STOP,
+            "station '%s' has done its stop on this train; an older state of it was put back, or it came "
+            "twice (--again repeats the stop)",
+            run->options->station);
+    bool entered = record->phase == TT_STATE_ENTERED || record->phase == TT_STATE_ENTERING;
+    if (entered && ((record->image_after && strcmp(record->image_after, digest) == 0) || is_decrypted(&run->visit)))
+        return tt_error_set(err, TT_WRONG_STOP,
+                            "%s is decrypted already by an earlier pre-run; go on with running it and post-run",
+                            run->options->image);
+    return TT_OK;
+}
+
+/* Everything that public data can decide, the costly reading of all blobs last. */
+static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
+{
+    const struct tt_train *train = run->visit.train;
+    enum tt_status status = tt_route_find(train, run->options->station, &run->stop, err);
+    if (status == TT_OK)
+        status = chain_is_at(train, run->stop->index, err);
+    if (status == TT_OK)
+        status = chain_verify(train, &run->visit.keys, run->stop->index, NULL, NULL, err);
+    if (status == TT_OK)
+        status = check_memory(run, err);
+    if (status == TT_OK)
+        status = definition_check(train, run->visit.definition, true, err);
+    if (status == TT_OK)
+        status = results_check(run->visit.results, true, run->stop->index == 0, err);
+    if (status == TT_OK && run->stop->encrypted_key.length == 0)
+        status = tt_error_set(err, TT_MALFORMED, "train_config.json: stop %zu (%s) has no encrypted_key",
+                              run->stop->index, run->stop->station);
+    if (status == TT_OK)
+        status = tt_image_verify_blobs(run->visit.image, err);
+    return status;
+}
+
+/* Steps 2 and 5: the only use of the token. */
+static enum tt_status unwrap(struct pre_run *run, struct tt_error *err)
+{
+    struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
+    struct tt_secret *symmetric TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    char owner[256];
+    snprintf(owner, sizeof owner, "station '%s'", run->stop->station);
+    enum tt_status status =
+        token_open(&run->options->key, run->visit.keys.stops[run->stop->index], owner, &run->report.token, &key, err);
+    if (status == TT_OK)
+        status = tt_private_key_unwrap(key, run->stop->encrypted_key.data, run->stop->encrypted_key.length,
+                                       TT_FILE_KEY_SIZE, &symmetric, &padding_by, err);
+    if (status != TT_OK)
+        return status;
+    token_used(&run->report.token, "unwrap", padding_by);
+    return tt_file_cipher_new(symmetric, &run->cipher, err);
+}
+
+/* One message for everything that can go wrong with a content: which byte or file it was is nobody's business. */
+static enum tt_status not_as_hashed(enum tt_status status, const char *what, const char *signer, struct tt_error *err)
+{
+    if (status != TT_TAMPERED)
+        return status;
+    return tt_error_set(err, TT_TAMPERED,
+                        "the %s of the train do not match the hash that %s signed: they were changed on the way", what,
+                        signer);
+}
+
+static enum tt_status check_definition_hash(struct pre_run *run, struct tt_error *err)
+{
+    uint8_t hash[TT_SHA512_SIZE];
+    const struct tt_train *train = run->visit.train;
+    enum tt_status status = content_definition_hash(train, run->visit.definition, run->cipher, hash, err);
+    if (status == TT_OK && !tt_digest_equal(hash, train->hash, sizeof hash))
+        status = TT_TAMPERED;
+    return not_as_hashed(status, "definition files", "its creator", err);
+}
+
+static enum tt_status decrypt_results(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    const struct tt_train *train = run->visit.train;
+    struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
+    uint8_t value[TT_SHA512_SIZE];
+    enum tt_status status = content_hash_new(&hash, err);
+    if (status == TT_OK)
+        status = content_transfer(run->visit.results, TT_TRAIN_RESULTS, CONTENT_DECRYPT, run->cipher, hash, change,
+                                  &run->report.results, err);
+    if (status == TT_OK)
+        status = content_hash_update(hash, train->session_id, sizeof train->session_id, err);
+    if (status == TT_OK)
+        status = content_hash_final(hash, value, err);
+    if (status == TT_OK && run->stop->index > 0 && !tt_digest_equal(value, train->result_hash, sizeof value))
+        status = TT_TAMPERED;
+    return not_as_hashed(status, "results", "the last station", err);
+}
+
+static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    enum tt_status status = decrypt_results(run, change, err);
+    if (status == TT_OK)
+        status = content_transfer(run->visit.definition, TT_TRAIN_DEFINITION, CONTENT_DECRYPT, run->cipher, NULL,
+                                  change, &run->report.definition, err);
+    return not_as_hashed(status, "definition files", "its creator", err);
+}
+
+/* The record is written before the image changes: whenever the process dies, the next run can tell which it is. */
+static enum tt_status make_visible(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    static const struct tt_image_settings settings = {.created_by = "traintoken pre-run"};
+    const char *digest = NULL;
+    enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
+    if (status == TT_OK)
+        status = stop_report_fill(&run->report, run->visit.train, run->stop->index, run->visit.image, digest, err);
+    if (status != TT_OK)
+        return status;
+    struct tt_state_record record = {.phase = TT_STATE_ENTERING,
+                                     .image_before = run->report.digest_before,
+                                     .image_after = run->report.digest_after,
+                                     .config = run->visit.train->text};
+    return stop_switch(run->state, &record, TT_STATE_ENTERED, change, run->options->image, err);
+}
+
+enum tt_status tt_pre_run(const struct tt_stop_options *options, struct tt_stop_report *ret_report,
+                          struct tt_error *err)
+{
+    struct pre_run run TT_CLEANUP(pre_run_clear) = {.options = options};
+    struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
+    enum tt_status status = tt_image_recover(options->image, err);
+    if (status == TT_OK)
+        status = visit_open(options->image, options->platform, &run.visit, err);
+    if (status == TT_OK)
+        status = check_public(&run, err);
+    if (status == TT_OK)
+        status = unwrap(&run, err);
+    if (status == TT_OK)
+        status = check_definition_hash(&run, err);
+    if (status == TT_OK)
+        status = tt_image_change_new(run.visit.image, &change, err);
+    if (status == TT_OK)
+        status = decrypt_all(&run, change, err);
+    if (status == TT_OK)
+        status = make_visible(&run, change, err);
+    if (status != TT_OK)
+        return status;
+    *ret_report = run.report;
+    run.report = (struct tt_stop_report){0};
+    return TT_OK;
+}

@@ -1,0 +1,82 @@
+#include "cli/command.h"
+
+struct listing {
+    struct output *output;
+    cJSON *checks;
+};
+
+static void take_check(void *user, const char *name, bool passed, const char *says)
+{
+    struct listing *listing = user;
+    cJSON *check = cJSON_CreateObject();
+    cJSON_AddStringToObject(check, "name", name);
+    cJSON_AddStringToObject(check, "result", passed ? "ok" : "needs-key");
+    cJSON_AddStringToObject(check, "says", says);
+    cJSON_AddItemToArray(listing->checks, check);
+    output_line(listing->output, "  %-9s  %s", passed ? "ok" : "needs key", says);
+}
+
+static const char *station_at(const struct tt_verify_report *report)
+{
+    return report->position < report->train->stop_count ? report->train->stops[report->position].station : NULL;
+}
+
+static void print(const struct output *output, const char *image, const struct tt_verify_report *report)
+{
+    const char *station = station_at(report);
+    if (!station)
+        output_line(output, "%s came home: all %zu stops have signed", image, report->train->stop_count);
+    else
+        output_line(output, "%s is at station '%s' (stop %zu of %zu)%s", image, station, report->position + 1,
+                    report->train->stop_count, report->decrypted ? ", decrypted there" : "");
+}
+
+static void print_json(const struct output *output, const char *image, const struct tt_verify_report *report,
+                       cJSON *checks)
+{
+    cJSON *object = cJSON_CreateObject();
+    output_add_text(object, "image", image);
+    output_add_text(object, "train", report->train->id);
+    output_add_hex(object, "session_id", report->train->session_id, sizeof report->train->session_id);
+    output_add_text(object, "digest", report->digest);
+    output_add_number(object, "position", report->position);
+    output_add_number(object, "stops", report->train->stop_count);
+    output_add_text(object, "station", station_at(report));
+    cJSON_AddBoolToObject(object, "decrypted", report->decrypted);
+    cJSON_AddItemToObject(object, "checks", checks);
+    output_result(output, "verify", object);
+}
+
+static enum tt_status run(struct output *output, int argc, char **argv, struct tt_error *err)
+{
+    static const struct cli_usage usage = {
+        "verify", "IMAGE",
+        "Checks everything about a train that public data can decide; no token is needed. The keys are those that the\n"
+        "train itself names: whether they belong to whom they should is not checked.",
+        1};
+    struct tt_image_options options = {0};
+    static const struct cli_option none[] = {{0}};
+    const struct cli_option *common = command_common_options(output, &options.platform);
+    const char *image = NULL;
+    bool help = false;
+    enum tt_status status = cli_parse(argc, argv, &usage, none, common, &image, &help, err);
+    if (status != TT_OK)
+        return status;
+    if (help) {
+        cli_print_help(&usage, none, common);
+        return TT_OK;
+    }
+    cJSON *checks TT_CLEANUP(cli_json_cleanup) = cJSON_CreateArray();
+    struct listing listing = {.output = output, .checks = checks};
+    struct tt_verify_report report TT_CLEANUP(tt_verify_report_clear) = {0};
+    status = tt_image_reference_check(image, err);
+    if (status == TT_OK)
+        status = tt_verify(image, &options, take_check, &listing, &report, err);
+    if (status != TT_OK)
+        return status;
+    print(output, image, &report);
+    print_json(output, image, &report, TT_TAKE(checks));
+    return TT_OK;
+}
+
+const struct command command_verify = {"verify", "check all that can be checked without a key", run};

@@ -1,0 +1,212 @@
+/* Which files may be where in a train. */
+#include <limits.h>
+#include <string.h>
+
+#include "crypto/file_cipher.h"
+#include "protocol/visit.h"
+
+enum { LINK_STEPS_LIMIT = 40 };
+
+static const char *below(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return path[length] == '/' ? path + length + 1 : "";
+}
+
+static int compare_names(const void *one, const void *other)
+{
+    return strcmp(*(const char *const *)one, *(const char *const *)other);
+}
+
+static enum tt_status check_encrypted_size(const struct tt_entry *entry, struct tt_error *err)
+{
+    if (tt_file_encrypted_size_is_valid(entry->size))
+        return TT_OK;
+    return tt_error_set(err, TT_TAMPERED,
+                        "/%s cannot be an encrypted file: it has %llu bytes (an encrypted file has at least 32 and a "
+                        "multiple of 16)",
+                        entry->path, (unsigned long long)entry->size);
+}
+
+/* The folder's own entry comes first in every set. */
+static enum tt_status check_root(const struct tt_file_set *files, const char *folder, struct tt_error *err)
+{
+    const struct tt_entry *root = tt_file_set_entry(files, 0);
+    if (root->type != TT_ENTRY_FOLDER)
+        return tt_error_set(err, TT_TAMPERED, "/%s is a %s where a folder must be", folder,
+                            tt_entry_type_name(root->type));
+    return TT_OK;
+}
+
+static enum tt_status check_definition_entry(const struct tt_entry *entry, const char *const *sorted, size_t count,
+                                             bool encrypted, struct tt_error *err)
+{
+    if (entry->type == TT_ENTRY_FOLDER)
+        return TT_OK;
+    if (entry->type != TT_ENTRY_FILE)
+        return tt_error_set(err, TT_TAMPERED, "/%s is a %s; the definition of a train has only files and folders",
+                            entry->path, tt_entry_type_name(entry->type));
+    const char *name = below(entry->path, TT_TRAIN_DEFINITION);
+    if (strcmp(name, TT_TRAIN_QUERY_NAME) != 0 && !bsearch(&name, sorted, count, sizeof *sorted, compare_names))
+        return tt_error_set(err, TT_TAMPERED, "/%s is not in file_list: no hash covers it", entry->path);
+    return encrypted ? check_encrypted_size(entry, err) : TT_OK;
+}
+
+static enum tt_status check_listed_file(const struct tt_file_set *files, const char *name, struct tt_error *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", TT_TRAIN_DEFINITION, name);
+    size_t index = tt_file_set_find(files, path);
+    if (index == tt_file_set_count(files))
+        return tt_error_set(err, TT_TAMPERED, "/%s is in file_list but not in the image", path);
+    if (tt_file_set_entry(files, index)->type != TT_ENTRY_FILE)
+        return tt_error_set(err, TT_TAMPERED, "/%s is in file_list but is no file in the image", path);
+    return TT_OK;
+}
+
+enum tt_status definition_check(const struct tt_train *train, const struct tt_file_set *files, bool encrypted,
+                                struct tt_error *err)
+{
+    size_t count = tt_file_set_count(files);
+    if (count == 0)
+        return tt_error_set(err, TT_MALFORMED, "this is not a train: it has no /%s", TT_TRAIN_DEFINITION);
+    enum tt_status status = check_root(files, TT_TRAIN_DEFINITION, err);
+    if (status != TT_OK)
+        return status;
+    const char **sorted TT_CLEANUP(tt_free_cleanup) = calloc(train->file_count + 1, sizeof *sorted);
+    if (!sorted)
+        return tt_error_memory(err);
+    for (size_t i = 0; i < train->file_count; i++)
+        sorted[i] = train->files[i];
+    qsort(sorted, train->file_count, sizeof *sorted, compare_names);
+    for (size_t i = 1; status == TT_OK && i < count; i++)
+        status = check_definition_entry(tt_file_set_entry(files, i), sorted, train->file_count, encrypted, err);
+    for (size_t i = 0; status == TT_OK && i < train->file_count; i++)
+        status = check_listed_file(files, train->files[i], err);
+    return status;
+}
+
+/* A path that is being resolved, from the image's root. */
+struct walk {
+    char done[PATH_MAX];    /* resolved so far: real folders only */
+    char pending[PATH_MAX]; /* what is still to be walked */
+    int steps;
+};
+
+static void pop_component(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (slash)
+        *slash = '\0';
+    else
+        path[0] = '\0';
+}
+
+/* Takes the first component off walk->pending. False at the end. */
+static bool next_component(struct walk *walk, char component[NAME_MAX + 1])
+{
+    char *start = walk->pending + strspn(walk->pending, "/");
+    size_t length = strcspn(start, "/");
+    if (length == 0 || length > NAME_MAX)
+        return false;
+    memcpy(component, start, length);
+    component[length] = '\0';
+    memmove(walk->pending, start + length, strlen(start + length) + 1);
+    return true;
+}
+
+/* Puts a link's target in front of what is still to be walked. False when that gets too long or loops. */
+static bool follow(struct walk *walk, const char *target)
+{
+    char rest[PATH_MAX];
+    snprintf(rest, sizeof rest, "%s", walk->pending);
+    int written = snprintf(walk->pending, sizeof walk->pending, "%s/%s", target, rest);
+    if (target[0] == '/')
+        walk->done[0] = '\0';
+    else
+        pop_component(walk->done);
+    return written > 0 && (size_t)written < sizeof walk->pending && ++walk->steps <= LINK_STEPS_LIMIT;
+}
+
+/* Whether a symbolic link, followed as a kernel would follow it through the other links of the set, stays inside the
+ * results. Comparing names alone is not enough: after a link to a shallower folder, ".." leads further up. */
+static bool link_stays_inside(const struct tt_file_set *files, const struct tt_entry *link)
+{
+    struct walk walk = {.steps = 0};
+    char component[NAME_MAX + 1];
+    snprintf(walk.done, sizeof walk.done, "%s", link->path);
+    if (strlen(link->path) >= sizeof walk.done || !follow(&walk, link->link_target))
+        return false;
+    bool absolute = link->link_target[0] == '/';
+    while (next_component(&walk, component)) {
+        if (strcmp(component, ".") == 0)
+            continue;
+        if (strcmp(component, "..") == 0) {
+            pop_component(walk.done);
+        } else {
+            size_t used = strlen(walk.done);
+            int written = snprintf(walk.done + used, sizeof walk.done - used, "%s%s", used ? "/" : "", component);
+            if (written < 0 || (size_t)written >= sizeof walk.done - used)
+                return false;
+        }
+        /* On the way from "/" to the results folder an absolute link is outside for two components. */
+        bool on_the_way = absolute && tt_path_is_under(TT_TRAIN_RESULTS, walk.done);
+        if (!on_the_way && !tt_path_is_under(walk.done, TT_TRAIN_RESULTS))
+            return false;
+        size_t index = tt_file_set_find(files, walk.done);
+        const struct tt_entry *met = index < tt_file_set_count(files) ? tt_file_set_entry(files, index) : NULL;
+        if (met && met->type == TT_ENTRY_SYMLINK) {
+            absolute = met->link_target[0] == '/';
+            if (!follow(&walk, met->link_target))
+                return false;
+        }
+    }
+    return walk.pending[strspn(walk.pending, "/")] == '\0' && tt_path_is_under(walk.done, TT_TRAIN_RESULTS);
+}
+
+static enum tt_status check_hard_link(const struct tt_file_set *files, const struct tt_entry *entry,
+                                      struct tt_error *err)
+{
+    size_t target = tt_file_set_find(files, entry->link_target);
+    if (target < tt_file_set_count(files) && tt_file_set_entry(files, target)->type == TT_ENTRY_FILE)
+        return TT_OK;
+    return tt_error_set(err, TT_TAMPERED, "/%s is a hard link to /%s, which is no file among the results", entry->path,
+                        entry->link_target);
+}
+
+static enum tt_status check_result_entry(const struct tt_file_set *files, const struct tt_entry *entry, bool encrypted,
+                                         bool first_stop, struct tt_error *err)
+{
+    if (entry->type == TT_ENTRY_FOLDER)
+        return TT_OK;
+    if (first_stop)
+        return tt_error_set(err, TT_TAMPERED, "/%s is there before the first stop: a train starts without results",
+                            entry->path);
+    switch (entry->type) {
+    case TT_ENTRY_FILE:
+        return encrypted ? check_encrypted_size(entry, err) : TT_OK;
+    case TT_ENTRY_HARDLINK:
+        return check_hard_link(files, entry, err);
+    case TT_ENTRY_SYMLINK:
+        if (link_stays_inside(files, entry))
+            return TT_OK;
+        return tt_error_set(err, TT_TAMPERED, "/%s is a symbolic link to '%s', which leads outside /%s", entry->path,
+                            entry->link_target, TT_TRAIN_RESULTS);
+    case TT_ENTRY_FOLDER:
+    case TT_ENTRY_SPECIAL:
+        break;
+    }
+    return tt_error_set(err, TT_TAMPERED, "/%s is a %s; results have only files, folders and links", entry->path,
+                        tt_entry_type_name(entry->type));
+}
+
+enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bool first_stop, struct tt_error *err)
+{
+    size_t count = tt_file_set_count(files);
+    if (count == 0)
+        return TT_OK;
+    enum tt_status status = check_root(files, TT_TRAIN_RESULTS, err);
+    for (size_t i = 1; status == TT_OK && i < count; i++)
+        status = check_result_entry(files, tt_file_set_entry(files, i), encrypted, first_stop, err);
+    return status;
+}

@@ -1,0 +1,336 @@
+#include "protocol/protocol.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "protocol/blob_check.h"
+#include "protocol/chain.h"
+#include "protocol/content.h"
+#include "protocol/stop.h"
+#include "protocol/symmetric_key.h"
+#include "protocol/token_use.h"
+#include "protocol/visit.h"
+
+/* docs/protocol.md, "Post-run". */
+struct post_run {
+    const struct tt_stop_options *options;
+    struct visit visit;     /* the image as the run left it */
+    struct tt_train *train; /* the configuration that pre-run verified: the one that counts */
+    struct train_keys keys; /* of that configuration */
+    const struct tt_stop *stop;
+    struct tt_state *state;
+    char *base_reference;
+    struct tt_image *base;
+    struct tt_secret *symmetric;
+    struct tt_file_cipher *cipher;
+    struct tt_stop_report report;
+};
+
+static void post_run_clear(struct post_run *run)
+{
+    tt_file_cipher_free(run->cipher);
+    tt_secret_free(run->symmetric);
+    tt_image_free(run->base);
+    free(run->base_reference);
+    tt_state_free(run->state);
+    train_keys_clear(&run->keys);
+    tt_train_free(run->train);
+    visit_clear(&run->visit);
+    tt_stop_report_clear(&run->report);
+}
+
+static enum tt_status done_already(const struct post_run *run, struct tt_error *err)
+{
+    return tt_error_set(err, TT_WRONG_STOP,
+                        "station '%s' has done its stop on this train: its results are signed and encrypted (--again "
+                        "repeats the stop)",
+                        run->options->station);
+}
+
+/* Whether the record, together with the image's digest, says that pre-run was done and post-run was not. */
+static enum tt_status check_phase(struct post_run *run, const struct tt_state_record *record, struct tt_error *err)
+{
+    const char *digest = tt_image_digest(run->visit.image);
+    bool is_before = record->image_before && strcmp(record->image_before, digest) == 0;
+    bool is_after = record->image_after && strcmp(record->image_after, digest) == 0;
+    switch (record->phase) {
+    case TT_STATE_NONE:
+        if (run->options->config_file)
+            return TT_OK;
+        return tt_error_set(err, TT_WRONG_STOP,
+                            "station '%s' has no record of a pre-run of this train; run pre-run first, or name the "
+                            "configuration that was verified with --config FILE",
+                            run->options->station);
+    case TT_STATE_ENTERING:
+        if (!is_before)
+            return TT_OK;
+        return tt_error_set(err, TT_WRONG_STOP,
+                            "pre-run of this train at station '%s' did not come to its end; run it again",
+                            run->options->station);
+    case TT_STATE_ENTERED:
+        return TT_OK;
+    case TT_STATE_LEAVING:
+        return is_after && !run->options->again ? done_already(run, err) : TT_OK;
+    case TT_STATE_DONE:
+        return run->options->again ? TT_OK : done_already(run, err);
+    }
+    return tt_error_set(err, TT_INTERNAL, "the record has an unknown phase");
+}
+
+/* The verified configuration: --config, else the station's record. */
+static enum tt_status take_verified_configuration(struct post_run *run, struct tt_error *err)
+{
+    enum tt_status status = stop_open_state(run->options, run->visit.train, &run->state, err);
+    if (status != TT_OK)
+        return status;
+    const struct tt_state_record *record = tt_state_record(run->state);
+    status = check_phase(run, record, err);
+    if (status != TT_OK)
+        return status;
+    if (!run->options->config_file)
+        return tt_train_parse(record->config.data, record->config.length, &run->train, err);
+    struct tt_buffer text = {0};
+    status = tt_file_read(AT_FDCWD, run->options->config_file, TT_TRAIN_CONFIG_LIMIT, &text, err);
+    if (status != TT_OK)
+        return status;
+    status = tt_train_parse(text.data, text.length, &run->train, err);
+    tt_buffer_clear(&text);
+    return status == TT_OK ? TT_OK : tt_error_context(err, "%s", run->options->config_file);
+}
+
+static enum tt_status compare_configurations(const struct post_run *run, struct tt_error *err)
+{
+    const struct tt_buffer *verified = &run->train->text;
+    const struct tt_buffer *found = &run->visit.train->text;
+    if (verified->length == found->length && memcmp(verified->data, found->data, found->length) == 0)
+        return TT_OK;
+    return tt_error_set(err, TT_TAMPERED,
+                        "/%s in %s is not the one that pre-run verified: the train's code changed it while it ran; "
+                        "nothing of this run is taken over",
+                        TT_TRAIN_CONFIG_PATH, run->options->image);
+}
+
+static enum tt_status check_configuration(struct post_run *run, struct tt_error *err)
+{
+    enum tt_status status = take_verified_configuration(run, err);
+    if (status == TT_OK)
+        status = compare_configurations(run, err);
+    if (status == TT_OK)
+        status = train_keys_parse(run->train, &run->keys, err);
+    if (status == TT_OK)
+        status = tt_route_find(run->train, run->options->station, &run->stop, err);
+    if (status == TT_OK)
+        status = chain_is_at(run->train, run->stop->index, err);
+    if (status == TT_OK)
+        status = chain_verify(run->train, &run->keys, run->stop->index, NULL, NULL, err);
+    return status;
+}
+
+/* The definition lies in the image as plaintext, and is the one that the creator signed. */
+static enum tt_status check_definition(const struct post_run *run, struct tt_error *err)
+{
+    uint8_t hash[TT_SHA512_SIZE];
+    enum tt_status status = definition_check(run->train, run->visit.definition, false, err);
+    if (status == TT_OK)
+        status = content_definition_hash(run->train, run->visit.definition, NULL, hash, err);
+    if (status == TT_OK && !tt_digest_equal(hash, run->train->hash, sizeof hash))
+        status =
+            tt_error_set(err, TT_TAMPERED,
+                         "the definition files in %s are not those that pre-run verified: they were changed since, "
+                         "or the image is still encrypted",
+                         run->options->image);
+    return status;
+}
+
+/* The base image must be this train's: another one's command would travel under our signature. */
+static enum tt_status open_base(struct post_run *run, struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    if (!run->options->base)
+        status = tt_image_reference_sibling(run->options->image, "base", &run->base_reference, err);
+    else if (!(run->base_reference = strdup(run->options->base)))
+        status = tt_error_memory(err);
+    if (status != TT_OK)
+        return status;
+    struct tt_image_options options = {.platform = run->options->platform};
+    status = tt_image_open(run->base_reference, &options, &run->base, err);
+    if (status != TT_OK)
+        return tt_error_context(err, "the train's base image is needed (it comes with the train, under the tag 'base'; "
+                                     "name another with --base)");
+    struct tt_buffer text = {0};
+    struct tt_train *built TT_CLEANUP(tt_train_free_cleanup) = NULL;
+    status = visit_read_file(run->base, TT_TRAIN_CONFIG_PATH, TT_TRAIN_CONFIG_LIMIT, &text, err);
+    if (status == TT_OK)
+        status = tt_train_parse(text.data, text.length, &built, err);
+    tt_buffer_clear(&text);
+    if (status != TT_OK)
+        return tt_error_context(err, "the base image %s", run->base_reference);
+    if (memcmp(built->session_id, run->train->session_id, sizeof built->session_id) != 0)
+        return tt_error_set(err, TT_TAMPERED, "the base image %s belongs to another train: its session id differs",
+                            run->base_reference);
+    return TT_OK;
+}
+
+static enum tt_status check_public(struct post_run *run, struct tt_error *err)
+{
+    enum tt_status status = check_configuration(run, err);
+    if (status == TT_OK)
+        status = check_definition(run, err);
+    if (status == TT_OK)
+        status = results_check(run->visit.results, false, false, err);
+    if (status == TT_OK)
+        status = open_base(run, err);
+    return status;
+}
+
+/* Results first, hashed on the way; then the definition. Both under a new symmetric key. */
+static enum tt_status encrypt_all(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
+    enum tt_status status = symmetric_key_new(&run->symmetric, err);
+    if (status == TT_OK)
+        status = tt_file_cipher_new(run->symmetric, &run->cipher, err);
+    if (status == TT_OK)
+        status = content_hash_new(&hash, err);
+    if (status == TT_OK)
+        status = content_transfer(run->visit.results, TT_TRAIN_RESULTS, CONTENT_ENCRYPT, run->cipher, hash, change,
+                                  &run->report.results, err);
+    if (status == TT_OK)
+        status = content_hash_update(hash, run->train->session_id, sizeof run->train->session_id, err);
+    if (status == TT_OK)
+        status = content_hash_final(hash, run->report.result_hash, err);
+    if (status == TT_OK)
+        status = content_transfer(run->visit.definition, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, run->cipher, NULL,
+                                  change, &run->report.definition, err);
+    return status;
+}
+
+static enum tt_status sign_digest(struct post_run *run, struct tt_private_key *key, const char *name,
+                                  const uint8_t *digest, uint8_t *signature, size_t *ret_length, struct tt_error *err)
+{
+    enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    enum tt_status status = tt_private_key_sign_pss(key, digest, signature, ret_length, &padding_by, err);
+    if (status == TT_OK)
+        token_used(&run->report.token, name, padding_by);
+    return status;
+}
+
+/* The two token operations of step 1. */
+static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
+{
+    struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
+    uint8_t signature[TT_RSA_BYTES_MAX];
+    size_t length = 0;
+    size_t index = run->stop->index;
+    char owner[256];
+    snprintf(owner, sizeof owner, "station '%s'", run->stop->station);
+    enum tt_status status = chain_digest(run->train, index, run->report.result_hash, run->report.route_digest, err);
+    if (status == TT_OK)
+        status = token_open(&run->options->key, run->keys.stops[index], owner, &run->report.token, &key, err);
+    if (status == TT_OK)
+        status = sign_digest(run, key, "sign-result", run->report.result_hash, signature, &length, err);
+    if (status == TT_OK)
+        status = tt_train_set_result(run->train, run->report.result_hash, signature, length, err);
+    if (status == TT_OK)
+        status = sign_digest(run, key, "sign-route", run->report.route_digest, signature, &length, err);
+    if (status == TT_OK)
+        status = tt_train_set_stop_signature(run->train, index, run->report.route_digest, signature, length, err);
+    /* What goes out is checked as the next station will check it. */
+    if (status == TT_OK)
+        status = chain_verify(run->train, &run->keys, index + 1, NULL, NULL, err);
+    return status;
+}
+
+static enum tt_status add_file(struct tt_image_change *change, const char *path, const void *data, size_t length,
+                               struct tt_error *err)
+{
+    struct tt_entry entry = {.path = (char *)path,
+                             .type = TT_ENTRY_FILE,
+                             .mode = 0644,
+                             .mtime_seconds = (int64_t)time(NULL),
+                             .size = length};
+    enum tt_status status = tt_image_change_add(change, &entry, err);
+    return status == TT_OK ? tt_image_change_data(change, data, length, err) : status;
+}
+
+static enum tt_status add_configuration(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    enum tt_status status = symmetric_key_wrap_for_all(run->symmetric, &run->keys, run->train, err);
+    if (status == TT_OK)
+        status = add_file(change, TT_TRAIN_CONFIG_PATH, run->train->text.data, run->train->text.length, err);
+    if (status == TT_OK)
+        status = add_file(change, TT_TRAIN_KEY_PATH, run->train->creator_encrypted_key.data,
+                          run->train->creator_encrypted_key.length, err);
+    return status;
+}
+
+static enum tt_status make_visible(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    static const struct tt_image_settings settings = {.created_by = "traintoken post-run"};
+    const char *digest = NULL;
+    enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
+    if (status == TT_OK)
+        status = stop_report_fill(&run->report, run->train, run->stop->index, run->visit.image, digest, err);
+    if (status != TT_OK)
+        return status;
+    struct tt_state_record record = {.phase = TT_STATE_LEAVING,
+                                     .image_before = run->report.digest_before,
+                                     .image_after = run->report.digest_after,
+                                     .config = run->visit.train->text};
+    return stop_switch(run->state, &record, TT_STATE_DONE, change, run->options->image, err);
+}
+
+/* The old state held plaintext. The new one is in place, so a failure here is a warning with what to do. */
+static void remove_plaintext(const struct post_run *run)
+{
+    char *still_used TT_CLEANUP(tt_free_cleanup) = NULL;
+    struct tt_error err = TT_ERROR_INIT;
+    if (tt_image_sweep(run->options->image, run->report.digest_before, &still_used, &err) != TT_OK)
+        tt_log(TT_LOG_WARNING, "decrypted files may be left in the image store: %s; run again to remove them",
+               err.message);
+    else if (still_used)
+        tt_log(TT_LOG_WARNING, "the decrypted train is still there under the tag '%s'; remove that tag", still_used);
+}
+
+static enum tt_status build_new_state(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    struct blob_check *check TT_CLEANUP(blob_check_free_cleanup) = NULL;
+    enum tt_status status = blob_check_start(run->visit.image, run->base, &check, err);
+    if (status == TT_OK)
+        status = encrypt_all(run, change, err);
+    if (status == TT_OK)
+        status = blob_check_finish(TT_TAKE(check), err);
+    if (status == TT_OK)
+        status = sign_results(run, err);
+    if (status == TT_OK)
+        status = add_configuration(run, change, err);
+    return status;
+}
+
+enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop_report *ret_report,
+                           struct tt_error *err)
+{
+    struct post_run run TT_CLEANUP(post_run_clear) = {.options = options};
+    struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
+    enum tt_status status = tt_image_recover(options->image, err);
+    if (status == TT_OK)
+        status = visit_open(options->image, options->platform, &run.visit, err);
+    if (status == TT_OK)
+        status = check_public(&run, err);
+    if (status == TT_OK)
+        status = tt_image_change_new(run.base, &change, err);
+    if (status == TT_OK)
+        status = build_new_state(&run, change, err);
+    if (status == TT_OK)
+        status = make_visible(&run, change, err);
+    if (status != TT_OK)
+        return status;
+    remove_plaintext(&run);
+    *ret_report = run.report;
+    run.report = (struct tt_stop_report){0};
+    return TT_OK;
+}

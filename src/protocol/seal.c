@@ -1,0 +1,332 @@
+#include "protocol/protocol.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+
+#include "archive/folder_files.h"
+#include "base/file.h"
+#include "base/hex.h"
+#include "base/text.h"
+#include "protocol/chain.h"
+#include "protocol/content.h"
+#include "protocol/file_list.h"
+#include "protocol/symmetric_key.h"
+#include "protocol/token_use.h"
+#include "protocol/visit.h"
+
+/* What a creator does: docs/protocol.md, "Seal". */
+struct seal {
+    const struct tt_seal_options *options;
+    struct tt_file_set *definition;
+    struct file_list files;
+    char *entry_point; /* path in the image */
+    char **stop_keys;  /* PEM texts */
+    struct tt_image *base;
+    struct tt_train *train;
+    struct train_keys keys;
+    struct tt_seal_report report;
+};
+
+static void seal_clear(struct seal *seal)
+{
+    for (size_t i = 0; seal->stop_keys && i < seal->options->stop_count; i++)
+        free(seal->stop_keys[i]);
+    free(seal->stop_keys);
+    free(seal->entry_point);
+    file_list_clear(&seal->files);
+    tt_file_set_free(seal->definition);
+    train_keys_clear(&seal->keys);
+    tt_train_free(seal->train);
+    tt_image_free(seal->base);
+    tt_seal_report_clear(&seal->report);
+}
+
+static enum tt_status read_stop_key(const char *file, const char *station, char **ret_pem, struct tt_error *err)
+{
+    struct tt_buffer text = {0};
+    EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
+    enum tt_status status = tt_file_read(AT_FDCWD, file, TT_PUBLIC_KEY_TEXT_LIMIT, &text, err);
+    if (status == TT_OK)
+        status = tt_public_key_parse(text.data, text.length, file, &key, err);
+    tt_buffer_clear(&text);
+    if (status == TT_OK)
+        status = tt_public_key_pem(key, ret_pem, err);
+    if (status != TT_OK) {
+        err->status = TT_USAGE;
+        return tt_error_context(err, "the public key of station '%s'", station);
+    }
+    return TT_OK;
+}
+
+static enum tt_status read_stop_keys(struct seal *seal, struct tt_error *err)
+{
+    size_t count = seal->options->stop_count;
+    if (count == 0)
+        return tt_error_set(err, TT_USAGE, "a train needs at least one stop: --stop ID=PUBLIC_KEY.pem");
+    seal->stop_keys = calloc(count, sizeof *seal->stop_keys);
+    if (!seal->stop_keys)
+        return tt_error_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        enum tt_status status =
+            read_stop_key(seal->options->stop_keys[i], seal->options->stations[i], &seal->stop_keys[i], err);
+        if (status != TT_OK)
+            return status;
+    }
+    return TT_OK;
+}
+
+static size_t find_file(const struct tt_file_set *files, const char *name)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", TT_TRAIN_DEFINITION, name);
+    size_t index = tt_file_set_find(files, path);
+    bool is_file = index < tt_file_set_count(files) && tt_file_set_entry(files, index)->type == TT_ENTRY_FILE;
+    return is_file ? index : tt_file_set_count(files);
+}
+
+static enum tt_status choose_entry_point(struct seal *seal, struct tt_error *err)
+{
+    static const char *const usual[] = {"entrypoint.py", "entrypoint.sh", "main.py", "main.sh", "main.R"};
+    const char *name = seal->options->entry_point;
+    size_t count = tt_file_set_count(seal->definition);
+    size_t found = name ? find_file(seal->definition, name) : count;
+    for (size_t i = 0; !name && found == count && i < sizeof usual / sizeof usual[0]; i++)
+        found = find_file(seal->definition, usual[i]);
+    if (found == count && name)
+        return tt_error_set(err, TT_USAGE, "the entry point '%s' is not in %s", name, seal->options->definition);
+    if (found == count)
+        return tt_error_set(err, TT_USAGE, "%s has none of the usual entry points; name one with --entry-point",
+                            seal->options->definition);
+    const struct tt_entry *entry = tt_file_set_entry(seal->definition, found);
+    if (!seal->options->interpreter && !(entry->mode & 0111))
+        return tt_error_set(err, TT_USAGE,
+                            "/%s is not executable: make it so (chmod +x), or name what runs it with --interpreter",
+                            entry->path);
+    seal->entry_point = tt_text_format("/%s", entry->path);
+    return seal->entry_point ? TT_OK : tt_error_memory(err);
+}
+
+static enum tt_status open_inputs(struct seal *seal, struct tt_error *err)
+{
+    const struct tt_seal_options *options = seal->options;
+    struct tt_image_options image_options = {.platform = options->platform};
+    enum tt_status status = read_stop_keys(seal, err);
+    if (status == TT_OK)
+        status = tt_folder_files(options->definition, TT_TRAIN_DEFINITION, options->query, TT_TRAIN_QUERY_NAME,
+                                 &seal->definition, err);
+    if (status == TT_OK)
+        status = file_list_make(seal->definition, options->file_list, &seal->files, err);
+    if (status == TT_OK)
+        status = choose_entry_point(seal, err);
+    if (status == TT_OK)
+        status = tt_image_recover(options->image, err);
+    if (status == TT_OK)
+        status = tt_image_open(options->base, &image_options, &seal->base, err);
+    if (status == TT_OK)
+        status = tt_image_verify_blobs(seal->base, err);
+    return status;
+}
+
+/* What the configuration is made from; the strings are others'. */
+struct drafting {
+    struct tt_train_plan plan;
+    uint8_t session_id[TT_TRAIN_SESSION_ID_SIZE];
+    uint8_t hash[TT_TRAIN_HASH_SIZE];
+    uint8_t signature[TT_RSA_BYTES_MAX];
+    uint8_t build_signature[TT_RSA_BYTES_MAX];
+    char *id;
+    char *creator_pem;
+    char *builder_pem;
+};
+
+static void drafting_clear(struct drafting *drafting)
+{
+    free(drafting->id);
+    free(drafting->creator_pem);
+    free(drafting->builder_pem);
+}
+
+static enum tt_status hash_definition(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+{
+    /* The hash needs only these members of a train. */
+    struct tt_train shape = {
+        .creator_id = (char *)seal->options->creator_id, .files = seal->files.names, .file_count = seal->files.count};
+    enum tt_status status = tt_random(drafting->session_id, sizeof drafting->session_id, err);
+    memcpy(shape.session_id, drafting->session_id, sizeof shape.session_id);
+    if (status == TT_OK)
+        status = content_definition_hash(&shape, seal->definition, NULL, drafting->hash, err);
+    return status;
+}
+
+static enum tt_status sign(struct seal *seal, struct tt_private_key *key, const char *name, const uint8_t *message,
+                           size_t length, uint8_t *signature, size_t *ret_length, struct tt_error *err)
+{
+    enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    enum tt_status status = tt_private_key_sign_pkcs1(key, message, length, signature, ret_length, &padding_by, err);
+    if (status == TT_OK)
+        token_used(&seal->report.token, name, padding_by);
+    return status;
+}
+
+static enum tt_status sign_build(struct seal *seal, struct drafting *drafting, struct tt_private_key *creator,
+                                 struct tt_error *err)
+{
+    struct tt_private_key *builder TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
+    struct tt_token_use builder_use = {0};
+    enum tt_status status = TT_OK;
+    if (seal->options->builder.open)
+        status = token_open(&seal->options->builder, NULL, "the builder", &builder_use, &builder, err);
+    if (status != TT_OK)
+        return tt_error_context(err, "the builder's key");
+    struct tt_private_key *signer = builder ? builder : creator;
+    uint8_t built[TT_TRAIN_HASH_SIZE + TT_RSA_BYTES_MAX];
+    memcpy(built, drafting->hash, sizeof drafting->hash);
+    memcpy(built + sizeof drafting->hash, drafting->signature, drafting->plan.signature_length);
+    status = tt_public_key_pem(tt_private_key_public(signer), &drafting->builder_pem, err);
+    if (status == TT_OK)
+        status = sign(seal, signer, "sign-build", built, sizeof drafting->hash + drafting->plan.signature_length,
+                      drafting->build_signature, &drafting->plan.build_signature_length, err);
+    return status;
+}
+
+static enum tt_status sign_definition(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+{
+    struct tt_private_key *creator TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
+    enum tt_status status =
+        token_open(&seal->options->creator, NULL, "the creator", &seal->report.token, &creator, err);
+    if (status == TT_OK)
+        status = tt_public_key_pem(tt_private_key_public(creator), &drafting->creator_pem, err);
+    if (status == TT_OK)
+        status = sign(seal, creator, "sign-definition", drafting->hash, sizeof drafting->hash, drafting->signature,
+                      &drafting->plan.signature_length, err);
+    if (status == TT_OK)
+        status = sign_build(seal, drafting, creator, err);
+    return status;
+}
+
+static enum tt_status draft_configuration(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+{
+    const struct tt_seal_options *options = seal->options;
+    char session[2 * 8 + 1];
+    tt_hex_encode(drafting->session_id, 8, session);
+    drafting->id = options->train_id ? strdup(options->train_id) : tt_text_format("train-%s", session);
+    if (!drafting->id)
+        return tt_error_memory(err);
+    struct tt_train_plan *plan = &drafting->plan;
+    plan->id = drafting->id;
+    plan->creator_id = options->creator_id;
+    plan->source_address = options->base;
+    plan->creator_public_key = drafting->creator_pem;
+    plan->build_public_key = drafting->builder_pem;
+    plan->stations = options->stations;
+    plan->station_public_keys = (const char *const *)seal->stop_keys;
+    plan->stop_count = options->stop_count;
+    plan->files = (const char *const *)seal->files.names;
+    plan->file_count = seal->files.count;
+    plan->session_id = drafting->session_id;
+    plan->hash = drafting->hash;
+    plan->signature = drafting->signature;
+    plan->build_signature = drafting->build_signature;
+    enum tt_status status = tt_train_new(plan, &seal->train, err);
+    if (status == TT_OK)
+        status = train_keys_parse(seal->train, &seal->keys, err);
+    if (status != TT_OK)
+        return tt_error_context(err, "the new train");
+    /* What goes out is checked as the first station will check it. */
+    return chain_verify(seal->train, &seal->keys, 0, NULL, NULL, err);
+}
+
+static enum tt_status make_configuration(struct seal *seal, struct tt_error *err)
+{
+    struct drafting drafting TT_CLEANUP(drafting_clear) = {0};
+    enum tt_status status = hash_definition(seal, &drafting, err);
+    if (status == TT_OK)
+        status = sign_definition(seal, &drafting, err);
+    if (status == TT_OK)
+        status = draft_configuration(seal, &drafting, err);
+    return status;
+}
+
+static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
+{
+    struct tt_secret *symmetric TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    struct tt_file_cipher *cipher TT_CLEANUP(tt_file_cipher_free_cleanup) = NULL;
+    struct tt_entry results = {
+        .path = (char *)TT_TRAIN_RESULTS, .type = TT_ENTRY_FOLDER, .mode = 0755, .mtime_seconds = (int64_t)time(NULL)};
+    enum tt_status status = symmetric_key_new(&symmetric, err);
+    if (status == TT_OK)
+        status = tt_file_cipher_new(symmetric, &cipher, err);
+    if (status == TT_OK)
+        status = tt_image_change_replace(change, &results, err);
+    if (status == TT_OK)
+        status = content_transfer(seal->definition, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, cipher, NULL, change,
+                                  &seal->report.definition, err);
+    if (status == TT_OK)
+        status = symmetric_key_wrap_for_all(symmetric, &seal->keys, seal->train, err);
+    return status;
+}
+
+static enum tt_status add_configuration(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
+{
+    const struct tt_buffer *text = &seal->train->text;
+    struct tt_entry entry = {.path = (char *)TT_TRAIN_CONFIG_PATH,
+                             .type = TT_ENTRY_FILE,
+                             .mode = 0644,
+                             .mtime_seconds = (int64_t)time(NULL),
+                             .size = text->length};
+    enum tt_status status = tt_image_change_add(change, &entry, err);
+    return status == TT_OK ? tt_image_change_data(change, text->data, text->length, err) : status;
+}
+
+static enum tt_status make_visible(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
+{
+    const char *command[] = {seal->options->interpreter ? seal->options->interpreter : seal->entry_point,
+                             seal->options->interpreter ? seal->entry_point : NULL, NULL};
+    struct tt_image_settings settings = {.command = command, .created_by = "traintoken seal"};
+    const char *digest = NULL;
+    enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
+    if (status == TT_OK && !(seal->report.digest = strdup(digest)))
+        status = tt_error_memory(err);
+    if (status == TT_OK)
+        status = tt_image_reference_sibling(seal->options->image, "base", &seal->report.base, err);
+    /* The train last: where it is, its base is too. */
+    if (status == TT_OK)
+        status = tt_image_change_commit(change, seal->report.base, err);
+    if (status == TT_OK)
+        status = tt_image_change_commit(change, seal->options->image, err);
+    return status;
+}
+
+enum tt_status tt_seal(const struct tt_seal_options *options, struct tt_seal_report *ret_report, struct tt_error *err)
+{
+    struct seal seal TT_CLEANUP(seal_clear) = {.options = options};
+    struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
+    enum tt_status status = open_inputs(&seal, err);
+    if (status == TT_OK)
+        status = make_configuration(&seal, err);
+    if (status == TT_OK)
+        status = tt_image_change_new_in(seal.base, options->image, &change, err);
+    if (status == TT_OK)
+        status = encrypt_definition(&seal, change, err);
+    if (status == TT_OK)
+        status = add_configuration(&seal, change, err);
+    if (status == TT_OK)
+        status = make_visible(&seal, change, err);
+    if (status != TT_OK)
+        return status;
+    seal.report.train = TT_TAKE(seal.train);
+    *ret_report = seal.report;
+    seal.report = (struct tt_seal_report){0};
+    return TT_OK;
+}
+
+void tt_seal_report_clear(struct tt_seal_report *report)
+{
+    tt_train_free(report->train);
+    free(report->base);
+    free(report->digest);
+    *report = (struct tt_seal_report){0};
+}

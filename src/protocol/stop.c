@@ -1,0 +1,63 @@
+#include "protocol/stop.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+enum tt_status stop_open_state(const struct tt_stop_options *options, const struct tt_train *train,
+                               struct tt_state **ret_state, struct tt_error *err)
+{
+    return tt_state_open(options->state_folder, train->session_id, options->station, ret_state, err);
+}
+
+enum tt_status stop_report_fill(struct tt_stop_report *report, const struct tt_train *train, size_t stop,
+                                const struct tt_image *image, const char *digest_after, struct tt_error *err)
+{
+    memcpy(report->session_id, train->session_id, sizeof report->session_id);
+    report->stop = stop;
+    report->stop_count = train->stop_count;
+    report->train = train->id ? strdup(train->id) : NULL;
+    report->digest_before = strdup(tt_image_digest(image));
+    report->digest_after = strdup(digest_after);
+    if ((train->id && !report->train) || !report->digest_before || !report->digest_after)
+        return tt_error_memory(err);
+    return TT_OK;
+}
+
+/* Puts back what was remembered before a change that did not come about. */
+static void restore(struct tt_state *state, const struct tt_state_record *old)
+{
+    struct tt_error ignored = TT_ERROR_INIT;
+    if (tt_state_write(state, old, &ignored) != TT_OK)
+        tt_log(TT_LOG_WARNING, "the station's record of this train could not be put back: %s", ignored.message);
+}
+
+enum tt_status stop_switch(struct tt_state *state, struct tt_state_record *record, enum tt_state_phase done,
+                           struct tt_image_change *change, const char *reference, struct tt_error *err)
+{
+    struct tt_state_record old TT_CLEANUP(tt_state_record_clear) = {0};
+    enum tt_status status = tt_state_record_copy(tt_state_record(state), &old, err);
+    if (status == TT_OK)
+        status = tt_state_write(state, record, err);
+    if (status != TT_OK)
+        return status;
+    status = tt_image_change_commit(change, reference, err);
+    if (status != TT_OK) {
+        restore(state, &old);
+        return status;
+    }
+    /* The image has changed: from here on there is no failure, as "about to" and the new digest say the same. */
+    struct tt_error ignored = TT_ERROR_INIT;
+    record->phase = done;
+    if (tt_state_write(state, record, &ignored) != TT_OK)
+        tt_log(TT_LOG_WARNING, "%s", ignored.message);
+    return TT_OK;
+}
+
+void tt_stop_report_clear(struct tt_stop_report *report)
+{
+    free(report->train);
+    free(report->digest_before);
+    free(report->digest_after);
+    *report = (struct tt_stop_report){0};
+}

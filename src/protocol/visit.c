@@ -1,0 +1,78 @@
+#include "protocol/visit.h"
+
+#include <string.h>
+
+enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t limit, struct tt_buffer *ret_content,
+                               struct tt_error *err)
+{
+    struct tt_file_set *files TT_CLEANUP(tt_file_set_free_cleanup) = NULL;
+    enum tt_status status = tt_image_files(image, path, &files, err);
+    if (status != TT_OK)
+        return status;
+    if (tt_file_set_count(files) == 0)
+        return tt_error_set(err, TT_MALFORMED, "%s is not a train: it has no /%s", tt_image_reference(image), path);
+    const struct tt_entry *entry = tt_file_set_entry(files, 0);
+    if (entry->type != TT_ENTRY_FILE)
+        return tt_error_set(err, TT_TAMPERED, "/%s is a %s where a file must be", path,
+                            tt_entry_type_name(entry->type));
+    if (entry->size > limit)
+        return tt_error_set(err, TT_MALFORMED, "/%s has %llu bytes; at most %zu are allowed", path,
+                            (unsigned long long)entry->size, limit);
+    struct tt_buffer content = TT_BUFFER_INIT(limit);
+    uint8_t chunk[16384];
+    for (uint64_t offset = 0; offset < entry->size && status == TT_OK;) {
+        size_t length = entry->size - offset < sizeof chunk ? (size_t)(entry->size - offset) : sizeof chunk;
+        status = tt_file_set_read(files, 0, offset, chunk, length, err);
+        if (status == TT_OK)
+            status = tt_buffer_append(&content, chunk, length, err);
+        offset += length;
+    }
+    if (status != TT_OK) {
+        tt_buffer_clear(&content);
+        return status;
+    }
+    *ret_content = content;
+    return TT_OK;
+}
+
+static enum tt_status open_files(struct visit *visit, struct tt_error *err)
+{
+    enum tt_status status = tt_image_files(visit->image, TT_TRAIN_DEFINITION, &visit->definition, err);
+    if (status == TT_OK)
+        status = tt_image_files(visit->image, TT_TRAIN_RESULTS, &visit->results, err);
+    return status;
+}
+
+enum tt_status visit_open(const char *reference, const char *platform, struct visit *ret_visit, struct tt_error *err)
+{
+    struct visit visit TT_CLEANUP(visit_clear) = {0};
+    struct tt_image_options options = {.platform = platform};
+    enum tt_status status = tt_image_open(reference, &options, &visit.image, err);
+    if (status != TT_OK)
+        return status;
+    struct tt_buffer text = {0};
+    status = visit_read_file(visit.image, TT_TRAIN_CONFIG_PATH, TT_TRAIN_CONFIG_LIMIT, &text, err);
+    if (status != TT_OK)
+        return status;
+    status = tt_train_parse(text.data, text.length, &visit.train, err);
+    tt_buffer_clear(&text);
+    if (status == TT_OK)
+        status = train_keys_parse(visit.train, &visit.keys, err);
+    if (status == TT_OK)
+        status = open_files(&visit, err);
+    if (status != TT_OK)
+        return status;
+    *ret_visit = visit;
+    visit = (struct visit){0};
+    return TT_OK;
+}
+
+void visit_clear(struct visit *visit)
+{
+    tt_file_set_free(visit->definition);
+    tt_file_set_free(visit->results);
+    train_keys_clear(&visit->keys);
+    tt_train_free(visit->train);
+    tt_image_free(visit->image);
+    *visit = (struct visit){0};
+}

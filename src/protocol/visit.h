@@ -1,0 +1,37 @@
+/* A train opened in its image: configuration, keys and the two sets of files, with the rules for what may be there. */
+#ifndef TT_PROTOCOL_VISIT_H
+#define TT_PROTOCOL_VISIT_H
+
+#include "image/image.h"
+#include "protocol/keys.h"
+#include "train/train.h"
+
+struct visit {
+    struct tt_image *image;
+    struct tt_train *train; /* the configuration in the image */
+    struct train_keys keys;
+    struct tt_file_set *definition;
+    struct tt_file_set *results;
+};
+
+/* Opens the image, parses its configuration and keys, lists definition and results. TT_MALFORMED when it is no train.
+ * The rules for files are the next two functions' to check. */
+TT_MUST_USE enum tt_status visit_open(const char *reference, const char *platform, struct visit *ret_visit,
+                                      struct tt_error *err);
+void visit_clear(struct visit *visit);
+
+/* Reads a small file of an image whole. TT_MALFORMED when it is missing, no regular file, or above `limit` bytes. */
+TT_MUST_USE enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t limit,
+                                           struct tt_buffer *ret_content, struct tt_error *err);
+
+/* docs/protocol.md, "Pre-run", step 6: only files and folders; every file in file_list or the query; every listed file
+ * there. `encrypted`: sizes must be those of encrypted files. TT_TAMPERED names the file. */
+TT_MUST_USE enum tt_status definition_check(const struct tt_train *train, const struct tt_file_set *files,
+                                            bool encrypted, struct tt_error *err);
+
+/* docs/protocol.md, "Hashes": only files, folders and links that stay inside. `encrypted` as above; `first_stop`:
+ * nothing but folders. TT_TAMPERED names the file. */
+TT_MUST_USE enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bool first_stop,
+                                         struct tt_error *err);
+
+#endif

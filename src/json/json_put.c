@@ -25,11 +25,16 @@ static char here(const struct walk *walk)
     return walk->at < walk->length ? walk->text[walk->at] : '\0';
 }
 
+static void step_on(struct walk *walk)
+{
+    walk->at += walk->at < walk->length;
+}
+
 static struct json_span walk_space(struct walk *walk)
 {
     size_t start = walk->at;
     while (here(walk) == ' ' || here(walk) == '\t' || here(walk) == '\r' || here(walk) == '\n')
-        walk->at++;
+        step_on(walk);
     return (struct json_span){walk->text + start, walk->at - start};
 }
 
@@ -45,7 +50,7 @@ static struct json_span walk_string(struct walk *walk)
             slashes++;
         if (slashes % 2 == 0)
             break;
-        walk->at++;
+        step_on(walk);
     }
     size_t end = walk->at < walk->length ? walk->at++ : walk->length;
     return (struct json_span){walk->text + start, end - start};
@@ -61,15 +66,15 @@ static void walk_value(struct walk *walk)
             walk_string(walk);
         } else if (byte == '{' || byte == '[') {
             depth++;
-            walk->at++;
+            step_on(walk);
         } else if (byte == '}' || byte == ']') {
             depth -= depth > 0;
-            walk->at++;
+            step_on(walk);
         } else if (depth > 0) {
-            walk->at++;
+            step_on(walk);
         } else {
             while (walk->at < walk->length && !strchr(",]} \t\r\n", walk->text[walk->at]))
-                walk->at++;
+                step_on(walk);
         }
     } while (depth > 0 && walk->at < walk->length);
 }
@@ -82,11 +87,10 @@ static void walk_found(struct walk *walk, struct place *ret_place)
     *ret_place = (struct place){.found = true, .start = start, .end = walk->at};
 }
 
-/* The names that callers look for hold nothing that JSON escapes. */
-static void find_member(struct walk *walk, const char *member, struct place *ret_place)
+/* `wanted` is the inside of a literal. */
+static void find_member(struct walk *walk, const struct json_span *wanted, struct place *ret_place)
 {
-    struct json_span wanted = {member, strlen(member)};
-    walk->at++;
+    step_on(walk);
     struct place last = {.start = walk->at, .end = walk->at, .empty = true};
     while (walk->at < walk->length) {
         struct json_span before_name = walk_space(walk);
@@ -95,10 +99,10 @@ static void find_member(struct walk *walk, const char *member, struct place *ret
         struct json_span name = walk_string(walk);
         size_t name_end = walk->at;
         walk_space(walk);
-        walk->at++;
+        step_on(walk);
         walk_space(walk);
         struct json_span before_value = {walk->text + name_end, walk->at - name_end};
-        if (json_string_compare(&name, &wanted) == 0) {
+        if (json_string_compare(&name, wanted) == 0) {
             walk_found(walk, ret_place);
             return;
         }
@@ -106,14 +110,14 @@ static void find_member(struct walk *walk, const char *member, struct place *ret
         last = (struct place){
             .start = walk->at, .end = walk->at, .before_name = before_name, .before_value = before_value};
         walk_space(walk);
-        walk->at++;
+        step_on(walk);
     }
     *ret_place = last;
 }
 
 static bool find_element(struct walk *walk, size_t element, struct place *ret_place)
 {
-    walk->at++;
+    step_on(walk);
     for (size_t i = 0; walk->at < walk->length; i++) {
         walk_space(walk);
         if (here(walk) == ']')
@@ -126,14 +130,27 @@ static bool find_element(struct walk *walk, size_t element, struct place *ret_pl
         walk_space(walk);
         if (here(walk) != ',')
             return false;
-        walk->at++;
+        step_on(walk);
     }
     return false;
+}
+
+static enum tt_status find_quoted_member(struct walk *walk, const char *member, struct place *ret_place,
+                                         struct tt_error *err)
+{
+    struct tt_buffer quoted TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+    enum tt_status status = tt_json_quote(&quoted, member, err);
+    if (status != TT_OK)
+        return status;
+    find_member(walk, &(struct json_span){(const char *)quoted.data + 1, quoted.length - 2}, ret_place);
+    return TT_OK;
 }
 
 static enum tt_status find_place(const struct tt_buffer *text, const struct tt_json_step *steps, size_t step_count,
                                  struct place *ret_place, struct tt_error *err)
 {
+    if (text->length == 0)
+        return tt_error_set(err, TT_MALFORMED, "no document to change");
     struct walk walk = {.text = (const char *)text->data, .length = text->length};
     struct place place = {0};
     walk_space(&walk);
@@ -145,10 +162,13 @@ static enum tt_status find_place(const struct tt_buffer *text, const struct tt_j
         walk.at = place.start;
         if (step->member && here(&walk) != '{')
             return tt_error_set(err, TT_MALFORMED, "no object that could hold the member \"%s\"", step->member);
-        if (step->member)
-            find_member(&walk, step->member, &place);
-        else if (here(&walk) != '[' || !find_element(&walk, step->element, &place))
+        if (step->member) {
+            enum tt_status status = find_quoted_member(&walk, step->member, &place, err);
+            if (status != TT_OK)
+                return status;
+        } else if (here(&walk) != '[' || !find_element(&walk, step->element, &place)) {
             return tt_error_set(err, TT_MALFORMED, "no array with an element %zu", step->element);
+        }
     }
     *ret_place = place;
     return TT_OK;

@@ -268,10 +268,11 @@ static int compare_names(const void *one, const void *other)
 /* Sorting keeps this from being quadratic in what a hostile document holds. */
 static enum tt_status check_names(struct scan *scan, size_t first)
 {
-    struct json_span *names = scan->names.items + first;
     size_t count = scan->names.count - first;
-    if (count > 1)
-        qsort(names, count, sizeof *names, compare_names);
+    if (count == 0)
+        return TT_OK;
+    struct json_span *names = scan->names.items + first;
+    qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 1; i < count; i++) {
         if (json_string_compare(&names[i - 1], &names[i]) != 0)
             continue;

@@ -98,6 +98,35 @@ def sample_at(position):
     return dict(_sample_at(position))
 
 
+def edited(opt, *steps_and_value, drop=False):
+    """A train with one member of its configuration changed: edited(opt, "route", 0, "index", 5); with drop=True the
+    last step is removed instead."""
+    config = pht.load_config(opt[pht.CONFIG].content)
+    steps = list(steps_and_value)
+    value = None if drop else steps.pop()
+    holder = config
+    for step in steps[:-1]:
+        holder = holder[step]
+    if drop:
+        del holder[steps[-1]]
+    else:
+        holder[steps[-1]] = value(holder.get(steps[-1])) if callable(value) else value
+    return with_config(opt, pht.dump_config(config))
+
+
+def with_config(opt, text):
+    return opt | {pht.CONFIG: opt[pht.CONFIG].with_(content=text)}
+
+
+def flipped(data, place=-1, bit=1):
+    """Bytes (or hex text) with one bit changed."""
+    if isinstance(data, str):
+        return flipped(bytes.fromhex(data), place, bit).hex()
+    changed = bytearray(data)
+    changed[place] ^= bit
+    return bytes(changed)
+
+
 # ---------------------------------------------------------------------------------------------- tokens
 
 
@@ -115,29 +144,12 @@ class Tokens:
 
     @functools.cached_property
     def module(self):
-        if not FIXTURES.exists():
-            return "/usr/lib/softhsm/libsofthsm2.so"
         return subprocess.run([FIXTURES, "module"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
     def _fixture(self, command, *arguments):
-        if not FIXTURES.exists():
-            return self._direct(command, *arguments)
         done = subprocess.run([FIXTURES, command, self.place, *arguments], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, check=False)
         assert done.returncode == 0, f"softhsm {command}: {done.stdout}"
-
-    def _direct(self, command, *a):
-        env = os.environ | {"SOFTHSM2_CONF": f"{self.place}/softhsm2.conf"}
-        if command == "init":
-            os.makedirs(f"{self.place}/tokens", exist_ok=True)
-            with open(f"{self.place}/softhsm2.conf", "w") as f:
-                f.write(f"directories.tokendir = {self.place}/tokens\nlog.level = ERROR\n")
-        elif command == "token":
-            subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", a[0], "--so-pin", "12345678", "--pin",
-                            a[1]], env=env, check=True, stdout=subprocess.DEVNULL)
-        elif command == "import":
-            subprocess.run(["softhsm2-util", "--import", a[4], "--token", a[0], "--label", a[2], "--id", a[3], "--pin",
-                            a[1]], env=env, check=True, stdout=subprocess.DEVNULL)
 
     def add(self, label, key=None, object_label="key", object_id="01"):
         """Imports a software key (by default the pool's of that name); makes the token when it is not there."""
@@ -226,9 +238,11 @@ class Case(unittest.TestCase):
     # ------------------------------------------------------------------------------------------ material
 
     def layout(self, opt, base_opt=None, name=None, **more):
-        """A layout in self.work with the tags base and latest."""
+        """A layout in self.work with the tags base and latest; one of that name before is gone."""
         self._count += 1
-        return oci.train_layout(f"{self.work}/{name or f'layout{self._count}'}", opt, base_opt, **more)
+        place = f"{self.work}/{name or f'layout{self._count}'}"
+        shutil.rmtree(place, True)
+        return oci.train_layout(place, opt, base_opt, **more)
 
     def layout_at(self, position, name=None, **more):
         return self.layout(sample_at(position), sample_at(0) if position else None, name, **more)
@@ -256,8 +270,7 @@ class Case(unittest.TestCase):
             argv += ["--key", key if ":" in key else tokens().uri(key)]
             if module:
                 argv += ["--module", tokens().module if module is True else module]
-        return argv + [one.path_tag() if hasattr(one, "path_tag") else
-                       f"oci:{one.path}:latest" if isinstance(one, oci.Layout) else str(one) for one in more]
+        return argv + [f"oci:{one.path}:latest" if isinstance(one, oci.Layout) else str(one) for one in more]
 
     def tt(self, command, *more, station=None, key=None, module=True, pin=PIN, env=None, fds=(), timeout=60, before=()):
         """Runs traintoken without a terminal."""

@@ -1,0 +1,358 @@
+"""A run that ends at any moment leaves the old state or the new one, and the next start is clean: signals, kill -9 at
+times spread over the run and before each system call that changes a disk, full disks, two runs at once."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from support import files as fs
+from support import oci, pht
+from support.station import (MARKER, PIN, Case, needs_program, needs_root, pool_key, results_of, sample,
+                             snapshot)
+
+BIG = fs.file("opt/pht_results/big.bin", (MARKER + bytes(range(229))) * (24 << 12), 0o600)  # 24 MiB
+POINTS = 24
+# What makes or unmakes something on a disk; "openat" would count every file that is only read.
+STEPS = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,mkdir,mkdirat,rmdir,ftruncate,syncfs"
+SANITIZED = any(name.startswith("ASAN_") for name in os.environ)
+
+
+class StopCase(Case):
+    """Prepared once per test: a big train before its pre-run or post-run at beta, layout and memory together."""
+
+    def prepare(self, command, big=True):
+        place = f"{self.work}/prepared"
+        os.mkdir(place)
+        results = [*results_of("alpha"), *([BIG] if big else [])]
+        opt = sample(session_id=bytes(64))
+        plain = pht.pre_run(opt, "alpha", pool_key("alpha"))
+        executed = dict(plain) | {entry.path: entry for entry in results}
+        first = pht.post_run(executed, plain[pht.CONFIG].content, opt, "alpha", pool_key("alpha"))
+        layout = oci.train_layout(f"{place}/layout", first, opt)
+        self.state = f"{place}/state"
+        if command == "post-run":
+            self.good("pre-run", layout, station="beta")
+            layout.push(results_of("beta"))
+        else:
+            os.mkdir(self.state, 0o700)
+        self.command, self.prepared = command, place
+        self.old = layout.tree("latest")
+        self.old_digest = layout.tags()["latest"]["digest"]
+        self.state = f"{self.work}/now/state"
+        return place
+
+    def restore(self):
+        shutil.rmtree(f"{self.work}/now", True)
+        shutil.copytree(self.prepared, f"{self.work}/now")
+        return oci.Layout(f"{self.work}/now/layout")
+
+    def argv(self, layout, *options):
+        return self.arguments(self.command, *options, layout, station="beta")
+
+    def check(self, layout, what):
+        """Old state or new; if old, the next start succeeds; in the end all is as after one good run."""
+        self.assertEqual(os.listdir(self.tmp), [], what)
+        changed = layout.tags()["latest"]["digest"] != self.old_digest
+        if changed:
+            self.new_state(layout, what)
+            # The station knows: it is done, whatever the killed run had still to write.
+            again = self.tt(self.command, layout, station="beta")
+            self.assertEqual(again.status, 9, f"{what}\n{again}")
+        else:
+            self.assertEqual(layout.tree("latest"), self.old, what)
+            self.good(self.command, layout, station="beta")
+            self.new_state(layout, what)
+        self.assertEqual(layout.reachable(), set(layout.blobs()), f"{what}: blobs that nothing names")
+        layout.check()
+        if self.command == "post-run":
+            self.assert_no_plaintext(layout)
+        self.assertEqual(os.listdir(self.tmp), [], what)
+        return changed
+
+    def new_state(self, layout, what):
+        tree = layout.tree("latest")
+        if self.command == "pre-run":
+            plain = pht.relative(tree, pht.RESULTS)
+            self.assertEqual(set(plain), {"alpha.csv", "plots/alpha.bin", "big.bin"} if self.big else
+                             {"alpha.csv", "plots/alpha.bin"}, what)
+            self.assertTrue(all(content.startswith(MARKER) for content in plain.values()), what)
+        else:
+            opened = pht.open_train(tree, pool_key("gamma"))
+            self.assertEqual(opened.position, 2, what)
+            self.assertIn("beta.csv", opened.results)
+
+    def measured(self):
+        layout = self.restore()
+        start = time.monotonic()
+        self.good(self.command, layout, station="beta")
+        return time.monotonic() - start
+
+
+class Kill(StopCase):
+    def spread(self, command):
+        self.big = True
+        self.prepare(command)
+        whole = self.measured()
+        seen = {"killed": 0, "new": 0}
+        for point in range(POINTS):
+            after = whole * (point + 0.5) / POINTS
+            layout = self.restore()
+            status = self.killed(self.argv(layout), after)
+            with self.subTest(after=f"{after:.3f}s of {whole:.3f}s"):
+                self.assertIn(status, (0, -signal.SIGKILL))
+                seen["killed"] += status != 0
+                seen["new"] += self.check(layout, f"killed after {after:.3f} s")
+        self.assertGreaterEqual(seen["killed"], POINTS // 2)
+
+    def test_pre_run_at_times_spread_over_it(self):
+        self.spread("pre-run")
+
+    def test_post_run_at_times_spread_over_it(self):
+        self.spread("post-run")
+
+    def each_step(self, command):
+        """Dies just before the 1st, 2nd, 3rd, ... system call that changes something on a disk."""
+        self.big = False
+        self.prepare(command, big=False)
+        seen = []
+        for number in range(1, 200):
+            layout = self.restore()
+            trace = f"{self.home}/trace"
+            argv = ["strace", "-f", "-qq", "-o", trace, "-e", f"trace={STEPS}",
+                    "-e", f"inject={STEPS}:signal=KILL:when={number}", *self.argv(layout)]
+            status = self.killed(argv, 60)
+            with open(trace, encoding="utf-8", errors="replace") as stream:
+                lines = [line for line in stream if "(" in line]
+            os.remove(trace)
+            if status == 0:
+                break
+            with self.subTest(step=number, call=lines[-1].strip() if lines else "?"):
+                seen.append(self.check(layout, f"killed at step {number}: {lines[-1].strip() if lines else ''}"))
+        self.assertEqual(status, 0)
+        self.assertGreater(len(seen), 5)
+        self.assertIn(True, seen, "no point after the new state was visible")
+        self.assertIn(False, seen)
+
+    @needs_program("strace")
+    @unittest.skipIf(SANITIZED, "the leak checker cannot work under strace")
+    def test_pre_run_before_each_change_on_disk(self):
+        self.each_step("pre-run")
+
+    @needs_program("strace")
+    @unittest.skipIf(SANITIZED, "the leak checker cannot work under strace")
+    def test_post_run_before_each_change_on_disk(self):
+        self.each_step("post-run")
+
+    def test_another_station_finds_what_was_left(self):
+        """What a killed run left in a layout is removed by whoever works on it next."""
+        self.big = True
+        self.prepare("post-run")
+        whole = self.measured()
+        layout = self.restore()
+        self.killed(self.argv(layout), whole * 0.6)
+        left = set(layout.blobs()) - layout.reachable()
+        self.tt("pre-run", "--again", layout, station="beta")
+        self.good("post-run", layout, station="beta")
+        self.assertEqual(layout.reachable(), set(layout.blobs()), f"left by the first run: {left}")
+
+
+class Signals(StopCase):
+    def test_sigint_and_sigterm(self):
+        for command in ("pre-run", "post-run"):
+            self.big = True
+            shutil.rmtree(f"{self.work}/prepared", True)
+            self.state = f"{self.work}/state"
+            self.prepare(command)
+            whole = self.measured()
+            stopped = 0
+            for number in (signal.SIGINT, signal.SIGTERM):
+                for part in (0.15, 0.4, 0.65, 0.9):
+                    layout = self.restore()
+                    before = snapshot(f"{self.work}/now")
+                    status = self.killed(self.argv(layout), whole * part, with_signal=number)
+                    with self.subTest(command=command, signal=number.name, part=part):
+                        self.assertIn(status, (0, -number))
+                        if status != 0 and layout.tags()["latest"]["digest"] == self.old_digest:
+                            stopped += 1
+                            after = snapshot(f"{self.work}/now/layout")
+                            self.assertEqual([path for path in after if before.get(path) != after[path]], [],
+                                             "an interrupted run cleans up itself")
+                        if status == 0:
+                            self.new_state(layout, "finished")
+                        else:
+                            self.check(layout, f"{number.name} at {part}")
+            self.assertGreater(stopped, 0, command)
+
+    def test_the_message_says_interrupted(self):
+        self.big = True
+        self.prepare("post-run")
+        whole = self.measured()
+        for part in (0.3, 0.5, 0.2, 0.7):
+            layout = self.restore()
+            child = subprocess.Popen(self.argv(layout), env=self.environment(PRIVATE_KEY_PASSWORD=PIN),
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(whole * part)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=30)
+            if child.returncode == -signal.SIGINT:
+                self.assertNotIn(b"internal", err)
+                return
+        self.fail("never interrupted")
+
+    def test_the_reader_of_the_output_goes_away(self):
+        layout = self.layout_at(0)
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            child = subprocess.run(self.arguments("inspect", "--json", layout), env=self.environment(), stdout=write,
+                                   stderr=subprocess.PIPE, check=False)
+        finally:
+            os.close(write)
+        self.assertNotIn(child.returncode, (0, -signal.SIGSEGV, -signal.SIGABRT))
+
+
+class Together(StopCase):
+    def test_two_runs_at_once(self):
+        """One works, the other is refused [9] or finds the work done; the result is one good train."""
+        for command in ("pre-run", "post-run"):
+            with self.subTest(command):
+                self.big = True
+                shutil.rmtree(f"{self.work}/prepared", True)
+                self.state = f"{self.work}/state"
+                self.prepare(command)
+                layout = self.restore()
+                children = [subprocess.Popen(self.argv(layout), env=self.environment(PRIVATE_KEY_PASSWORD=PIN),
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                             stderr=subprocess.PIPE) for _ in range(3)]
+                said = [child.communicate(timeout=60)[1] for child in children]
+                statuses = sorted(child.returncode for child in children)
+                self.assertEqual(statuses, [0, 9, 9], said)
+                self.new_state(layout, "together")
+                layout.check()
+                self.assertEqual(layout.reachable(), set(layout.blobs()))
+
+
+@needs_root
+class FullDisks(Case):
+    """In small file systems that only exist in a mount name space of their own."""
+
+    def setUp(self):
+        super().setUp()
+        self.small = f"{self.work}/small"
+        os.mkdir(self.small)
+        self.keeper = subprocess.Popen(["unshare", "-m", "--propagation", "private", "cat"], stdin=subprocess.PIPE,
+                                       stdout=subprocess.DEVNULL)
+        self.addCleanup(self.end_keeper)
+        time.sleep(0.1)
+
+    def end_keeper(self):
+        self.keeper.stdin.close()
+        self.keeper.wait(10)
+
+    def mount(self, size):
+        self.inside("mount", "-t", "tmpfs", "-o", f"size={size}", "small", self.small)
+
+    def inside(self, *argv, **more):
+        done = subprocess.run(["nsenter", "-m", "-t", str(self.keeper.pid), *argv], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, check=False, **more)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def seen(self):
+        """The small file system as it is reached from outside."""
+        return f"/proc/{self.keeper.pid}/root{self.small}"
+
+    def tt_inside(self, *arguments, **more):
+        return self.tt(*arguments, before=("nsenter", "-m", "-t", str(self.keeper.pid)), **more)
+
+    def big_layout(self, station="alpha"):
+        big = fs.file("opt/pht_results/big.bin", os.urandom(1 << 20) * 4)
+        layout = self.layout(sample(session_id=bytes(64)), name="big")
+        self.good("pre-run", layout, station=station)
+        layout.push([*results_of(station), big])
+        self.good("post-run", layout, station=station)
+        return layout
+
+    def test_the_layouts_disk(self):
+        source = self.big_layout()
+        used = sum(os.path.getsize(f"{source.path}/blobs/sha256/{name}") for name in
+                   os.listdir(f"{source.path}/blobs/sha256"))
+        for command in ("pre-run", "post-run"):
+            for spare in (0, 100_000, 3_000_000):
+                with self.subTest(command=command, spare=spare):
+                    self.mount(used + (4 << 20 if command == "post-run" else 0) + spare + 200_000)
+                    try:
+                        shutil.copytree(source.path, f"{self.seen()}/layout")
+                        image = f"oci:{self.small}/layout:latest"
+                        if command == "post-run":
+                            self.mount_again(used * 4)
+                            result = self.tt_inside("pre-run", "--again", image, station="beta")
+                            self.assertEqual(result.status, 0, str(result))
+                            self.fill(spare)
+                        before = snapshot(f"{self.seen()}/layout", self.state)
+                        result = self.tt_inside(command, image, station="beta")
+                        self.assertEqual(result.status, 8, str(result))
+                        self.assertIn("space", result.err.lower())
+                        self.assertEqual(os.listdir(self.tmp), [])
+                        after = snapshot(f"{self.seen()}/layout", self.state)
+                        self.assertEqual([path for path in before.keys() | after.keys()
+                                          if before.get(path) != after.get(path) and "/state/" not in path], [])
+                        self.mount_again(used * 8)
+                        result = self.tt_inside(command, image, station="beta")
+                        self.assertEqual(result.status, 0, str(result))
+                        shutil.rmtree(self.state, True)
+                    finally:
+                        self.inside("umount", self.small)
+
+    def mount_again(self, size):
+        self.inside("mount", "-o", f"remount,size={size}", self.small)
+
+    def fill(self, spare):
+        """Shrinks the file system to what is in it and so many bytes more."""
+        stat = os.statvfs(self.seen())
+        used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+        self.mount_again(used + spare + 8192)
+
+    def test_the_memorys_disk(self):
+        layout = self.layout_at(0)
+        self.mount(64 << 10)
+        self.state = f"{self.small}/state"
+        with open(f"{self.seen()}/filler", "wb") as stream:
+            try:
+                while True:
+                    stream.write(bytes(4096))
+                    stream.flush()
+            except OSError:
+                pass
+        before = snapshot(layout.path)
+        result = self.tt_inside("pre-run", layout, station="alpha")
+        self.assertEqual(result.status, 8, str(result))
+        self.assertEqual(snapshot(layout.path), before)
+        os.remove(f"{self.seen()}/filler")
+        result = self.tt_inside("pre-run", layout, station="alpha")
+        self.assertEqual(result.status, 0, str(result))
+
+    def test_the_temporary_disk(self):
+        source = self.big_layout()
+        self.mount(64 << 10)
+        before = snapshot(source.path)
+        result = self.tt_inside("pre-run", source, station="beta", env={"TMPDIR": self.small})
+        # It may not need one at all; if it does, it says so and leaves everything as it was.
+        if result.status != 0:
+            self.assertIn(result.status, (1, 8), str(result))
+            self.assertIn("space", result.err.lower())
+            self.assertEqual(snapshot(source.path), before)
+        self.assertEqual(os.listdir(self.seen()), [])
+
+    def test_results_disk(self):
+        layout = self.layout_at(3)
+        self.mount(16 << 10)
+        result = self.tt_inside("results", layout, "-o", f"{self.small}/out", key="creator")
+        self.assertEqual(result.status, 8, str(result))
+        self.assertEqual(os.listdir(self.seen()), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,105 @@
+"""No plaintext stays behind in a layout or a temporary folder, after success and after failure."""
+
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from support import files as fs
+from support import oci, pht
+from support.station import MARKER, PIN, STOPS, Case, pool_key, results_of, sample, sample_at
+
+
+class Plaintext(Case):
+    def test_after_each_stop(self):
+        layout = self.layout(sample())
+        self.assert_no_plaintext(layout)
+        for station in STOPS:
+            self.good("pre-run", layout, station=station)
+            self.assertTrue(any(MARKER in data for _, data in layout.all_bytes()), "decrypted trains hold plaintext")
+            self.run_code(layout, station)
+            self.good("post-run", layout, station=station)
+            self.assert_no_plaintext(layout)
+            self.assertEqual(layout.reachable(), set(layout.blobs()), "blobs that nothing names")
+
+    def test_after_a_pre_run_that_fails(self):
+        opt = sample_at(1)
+        secret = pht.open_train(opt, pool_key("beta")).secret
+        late = "opt/pht_results/plots/alpha.bin"
+        for name, changed in {
+                "last result": opt | {late: opt[late].with_(content=pht.encrypt(secret, MARKER))},
+                "last block": opt | {late: opt[late].with_(content=opt[late].content[:-1] + b"\0")}}.items():
+            with self.subTest(name):
+                layout = self.layout(changed, sample_at(0), "case")
+                self.refused(4, [], "pre-run", layout, station="beta")
+                self.assert_no_plaintext(layout)
+
+    def test_the_decrypted_image_still_tagged_is_said(self):
+        """Another tag on the plaintext image: it is that tag's to go, and a warning says so."""
+        layout = self.layout(sample())
+        self.good("pre-run", layout, station="alpha")
+        self.run_code(layout, "alpha")
+        layout.tag("debug", layout.tags()["latest"])
+        result = self.good("post-run", layout, station="alpha")
+        self.assertIn("warning", result.err)
+        self.assertIn("debug", result.err)
+        self.assertIn("debug", layout.tags())
+        layout.check()
+
+    def test_intermediate_images_of_the_run_go_too(self):
+        layout = self.layout(sample())
+        self.good("pre-run", layout, station="alpha")
+        for step in range(3):
+            layout.push([*results_of("alpha"), fs.file(f"opt/pht_results/step{step}", MARKER)])
+        # Left by the container tool, named by no tag.
+        layout.put(MARKER * 10, oci.LAYER)
+        self.good("post-run", layout, station="alpha")
+        self.assert_no_plaintext(layout)
+
+    def test_nothing_readable_in_the_temporary_folder_while_it_works(self):
+        """What is spooled lies in unlinked files, as ciphertext."""
+        layout = self.layout(sample())
+        big = fs.file("opt/pht_results/big", (MARKER + os.urandom(5)) * 500_000)
+        self.good("pre-run", layout, station="alpha")
+        self.run_code(layout, "alpha", [big])
+        argv = self.arguments("post-run", layout, station="alpha")
+        child = subprocess.Popen(argv, env=self.environment(PRIVATE_KEY_PASSWORD=PIN), stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = set()
+        while child.poll() is None:
+            seen.update(os.listdir(self.tmp))
+            try:
+                for number in os.listdir(f"/proc/{child.pid}/fd"):
+                    target = os.readlink(f"/proc/{child.pid}/fd/{number}")
+                    if target.endswith("(deleted)"):
+                        with open(f"/proc/{child.pid}/fd/{number}", "rb") as stream:
+                            self.assertNotIn(MARKER, stream.read())
+            except OSError:
+                pass
+            time.sleep(0.005)
+        self.assertEqual(child.returncode, 0)
+        self.assertEqual(seen, set())
+        self.assert_no_plaintext(layout)
+
+    def test_interrupted(self):
+        layout = self.layout(sample())
+        self.good("pre-run", layout, station="alpha")
+        big = fs.file("opt/pht_results/big", (MARKER + os.urandom(5)) * 1_000_000)
+        self.run_code(layout, "alpha", [big])
+        digest = layout.tags()["latest"]["digest"]
+        before = set(layout.blobs())
+        argv = self.arguments("post-run", layout, station="alpha")
+        for delay in (0.01, 0.05):
+            status = self.killed(argv, delay, with_signal=signal.SIGTERM)
+            if status != 0:
+                self.assertEqual(status, -signal.SIGTERM)
+                self.assertEqual(layout.tags()["latest"]["digest"], digest)
+                self.assertEqual(set(layout.blobs()), before)
+        if layout.tags()["latest"]["digest"] == digest:
+            self.good("post-run", layout, station="alpha")
+        self.assert_no_plaintext(layout)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -141,15 +141,20 @@ const struct tt_state_record *tt_state_record(const struct tt_state *state)
     return &state->record;
 }
 
-static enum tt_status copy_record(const struct tt_state_record *record, struct tt_state_record *copy,
-                                  struct tt_error *err)
+enum tt_status tt_state_record_copy(const struct tt_state_record *record, struct tt_state_record *ret_copy,
+                                    struct tt_error *err)
 {
-    copy->phase = record->phase;
-    copy->image_before = record->image_before ? strdup(record->image_before) : NULL;
-    copy->image_after = record->image_after ? strdup(record->image_after) : NULL;
-    if ((record->image_before && !copy->image_before) || (record->image_after && !copy->image_after))
+    struct tt_state_record copy TT_CLEANUP(tt_state_record_clear) = {.phase = record->phase};
+    copy.image_before = record->image_before ? strdup(record->image_before) : NULL;
+    copy.image_after = record->image_after ? strdup(record->image_after) : NULL;
+    if ((record->image_before && !copy.image_before) || (record->image_after && !copy.image_after))
         return tt_error_memory(err);
-    return tt_buffer_append(&copy->config, record->config.data, record->config.length, err);
+    enum tt_status status = tt_buffer_append(&copy.config, record->config.data, record->config.length, err);
+    if (status != TT_OK)
+        return status;
+    *ret_copy = copy;
+    copy = (struct tt_state_record){0};
+    return TT_OK;
 }
 
 /* Phase TT_STATE_NONE: there is nothing to remember. */
@@ -170,7 +175,7 @@ enum tt_status tt_state_write(struct tt_state *state, const struct tt_state_reco
         return forget(state, err);
     struct tt_state_record copy TT_CLEANUP(tt_state_record_clear) = {0};
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(STATE_RECORD_LIMIT);
-    enum tt_status status = copy_record(record, &copy, err);
+    enum tt_status status = tt_state_record_copy(record, &copy, err);
     if (status == TT_OK)
         status = state_record_write(&state->subject, &copy, &text, err);
     if (status != TT_OK)

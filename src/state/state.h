@@ -27,6 +27,8 @@ struct tt_state_record {
 };
 
 void tt_state_record_clear(struct tt_state_record *record);
+TT_MUST_USE enum tt_status tt_state_record_copy(const struct tt_state_record *record, struct tt_state_record *ret_copy,
+                                                struct tt_error *err);
 
 /* The station's memory of one train, locked against every other process until freed. */
 struct tt_state;

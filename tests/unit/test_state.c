@@ -174,7 +174,7 @@ static void a_second_run_is_refused(void)
     if (child == 0) {
         struct tt_state *mine = NULL;
         struct tt_error err = TT_ERROR_INIT;
-        _exit(tt_state_open(place.folder, place.session_id, "one", &mine, &err));
+        _exit((int)tt_state_open(place.folder, place.session_id, "one", &mine, &err));
     }
     int outcome = 0;
     CU_ASSERT_EQUAL(waitpid(child, &outcome, 0), child);
@@ -196,7 +196,7 @@ static void a_killed_run_leaves_no_lock(void)
     if (child == 0) {
         struct tt_state *mine = NULL;
         struct tt_error err = TT_ERROR_INIT;
-        _exit(tt_state_open(place.folder, place.session_id, "one", &mine, &err)); /* and nothing is freed */
+        _exit((int)tt_state_open(place.folder, place.session_id, "one", &mine, &err)); /* and nothing is freed */
     }
     int outcome = 0;
     CU_ASSERT_EQUAL(waitpid(child, &outcome, 0), child);

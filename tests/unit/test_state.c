@@ -1,7 +1,9 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -392,6 +394,42 @@ static void what_cannot_be_kept_is_refused(void)
     remove_place(&place);
 }
 
+/* A limit on file sizes stands for a full disk. */
+static void a_failed_write_changes_nothing(void)
+{
+    struct place place;
+    make_place(&place);
+    struct tt_state *state = open_state(&place, "old");
+    write_record(state, TT_STATE_ENTERED, "{}");
+    tt_state_free(state);
+
+    struct rlimit limit;
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    const struct rlimit small = {.rlim_cur = 100, .rlim_max = limit.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &small), 0);
+    static const char *const stations[] = {"old", "new"};
+    for (size_t i = 0; i < 2; i++) {
+        const struct tt_state_record record = {.phase = TT_STATE_DONE};
+        struct tt_error err = TT_ERROR_INIT;
+        state = open_state(&place, stations[i]);
+        CU_ASSERT_EQUAL(tt_state_write(state, &record, &err), TT_STORE);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "the station's memory in "));
+        CU_ASSERT_EQUAL(tt_state_record(state)->phase, i == 0 ? TT_STATE_ENTERED : TT_STATE_NONE);
+        tt_state_free(state);
+    }
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    signal(SIGXFSZ, handler);
+
+    state = open_state(&place, "old");
+    CU_ASSERT_EQUAL(tt_state_record(state)->phase, TT_STATE_ENTERED);
+    CU_ASSERT_FALSE(exists(place.session, "new.json"));
+    CU_ASSERT_FALSE(exists(place.session, ".new.json.traintoken"));
+    CU_ASSERT_FALSE(exists(place.session, ".old.json.traintoken"));
+    tt_state_free(state);
+    remove_place(&place);
+}
+
 static void expect_default(const char *expected)
 {
     char *folder = NULL;
@@ -431,6 +469,7 @@ int main(void)
         {"folders of others are refused", folders_of_others_are_refused},
         {"broken records are refused", broken_records_are_refused},
         {"what cannot be kept is refused", what_cannot_be_kept_is_refused},
+        {"a failed write changes nothing", a_failed_write_changes_nothing},
         {"there is a default folder", there_is_a_default_folder},
     };
     return SUITE_RUN("state", tests);

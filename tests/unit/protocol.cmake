@@ -1,0 +1,1 @@
+tt_unit_test(protocol KNOWS protocol archive train crypto)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import tempfile
 import unittest
 
 from support import files as fs
@@ -90,8 +90,6 @@ class Vectors(unittest.TestCase):
 
 class Layouts(unittest.TestCase):
     def test_written_and_read_back(self):
-        import tempfile
-
         opt = vector("basic", "stop2")
         with tempfile.TemporaryDirectory(prefix="traintoken-test-") as work:
             for compression in (None, "gzip", "zstd"):

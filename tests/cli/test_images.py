@@ -18,9 +18,10 @@ NO_MODULE = "/nonexistent/module.so"
 
 class References(Case):
     def test_syntax(self):
-        for reference in ("oci", "oci:", "oci::", "oci::tag", "docker://host/name:tag", "docker-daemon:name:tag", "name",
-                          "name:tag", "./layout", "/layout", "dir:/tmp", "oci:dir:", "oci:dir:a:b", "oci:dir:ta g",
-                          "oci:dir:-a", "oci:dir:../x", "oci:dir:" + "t" * 300, "oci:dir:é", "", "OCI:dir:tag"):
+        for reference in ("oci", "oci:", "oci::", "oci::tag", "docker://host/name:tag", "docker-daemon:name:tag",
+                          "name", "name:tag", "./layout", "/layout", "dir:/tmp", "oci:dir:", "oci:dir:a:b",
+                          "oci:dir:ta g", "oci:dir:-a", "oci:dir:../x", "oci:dir:" + "t" * 300, "oci:dir:é", "",
+                          "OCI:dir:tag"):
             for command in ("verify", "inspect", "pre-run"):
                 with self.subTest(reference=reference, command=command):
                     more = {"station": "alpha", "module": NO_MODULE} if command == "pre-run" else {}

@@ -122,7 +122,7 @@ class Finding(KeyCase):
                 argv = {"env": {"PRIVATE_KEY_PATH": key, "STATION_ID": "alpha"}, "pin": None}
                 self.refused(2, ["token"], "pre-run", self.train, **argv)
                 self.refused(2, ["token"], "pre-run", "--station", "alpha", "--key", key, self.train, pin=None)
-        result = self.refused(2, ["import"], "pre-run", self.train, env={"PRIVATE_KEY_PATH": path, "STATION_ID": "alpha"})
+        result = self.refused(2, ["import"], "pre-run", "--station", "alpha", "--key", path, self.train)
         self.assertNotIn("BEGIN", result.err)
 
     def test_uris(self):
@@ -136,7 +136,8 @@ class Finding(KeyCase):
             with self.subTest(uri=uri):
                 if "type=public" in uri:
                     # Either the private twin is meant, or it is said that a private key is needed.
-                    self.assertIn(self.tt("pre-run", self.layout_at(0, "x"), station="alpha", key=uri).status, (0, 2, 6))
+                    result = self.tt("pre-run", self.layout_at(0, "x"), station="alpha", key=uri)
+                    self.assertIn(result.status, (0, 2, 6), str(result))
                 else:
                     self.works(key=uri, module="module-path" not in uri)
         bad = ["pkcs11", "pkcs11:", "pkcs11:token", "pkcs11:token=%zz", "pkcs11:token=alpha;unknown=1",

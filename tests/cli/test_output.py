@@ -283,7 +283,7 @@ class Usage(OutputCase):
                 self.assertEqual(done.stdout, "")
 
     def test_arguments_from_hell(self):
-        for argument in ("\xff\xfe".encode("latin-1"), b"oci:" + b"a" * 5000, b"oci:%s%n%n:latest", b"oci:\x1b[2J:latest",
+        for argument in (b"\xff\xfe", b"oci:" + b"a" * 5000, b"oci:%s%n%n:latest", b"oci:\x1b[2J:latest",
                          b"oci:\n:x"):
             with self.subTest(argument=argument[:40]):
                 done = subprocess.run([PROGRAM, "verify", argument], env=self.environment(), stdin=subprocess.DEVNULL,

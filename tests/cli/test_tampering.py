@@ -1,5 +1,5 @@
-"""Every tampering that docs/protocol.md (clause 5) and the table of attacks tell of: exact status, the thing named, nothing
-changed; each with an honest twin that passes. Numbers in names are the rows of that table."""
+"""Every tampering that docs/protocol.md (clause 5) and the table of attacks in docs/threat-model.md tell of: exact
+status, the thing named, nothing changed; each with an honest twin that passes. Numbers in names are its rows."""
 
 import os
 import shutil
@@ -179,7 +179,6 @@ class Public(PreRunCase):
             "10 a block device": (put(opt, fs.Entry("opt/pht_train/disk", fs.BLOCK)), "disk"),
             "10 a pipe": (put(opt, fs.Entry(MAIN, fs.PIPE)), "entrypoint.sh"),
             "10 query is a link": (put(opt, fs.symlink("opt/pht_train/query.json", "empty.txt")), "query.json"),
-            "10 query is a folder": (put(opt, fs.folder("opt/pht_train/query.json")), "query.json"),
             "a file is a folder": (put(opt, fs.folder(MAIN)), "entrypoint.sh"),
             "a folder is a file": (put(without(opt, "opt/pht_train/lib"), fs.file("opt/pht_train/lib", copied)), "lib"),
             "19 the folder is a link": (put(without(opt, "opt/pht_train"), fs.symlink("opt/pht_train", "pht_results")),
@@ -288,6 +287,7 @@ class Secret(PreRunCase):
             "contents swapped": put(opt, one.with_(content=two.content), two.with_(content=one.content)),
             "file_list reordered": edited(opt, "file_list", lambda names: names[::-1]),
             "query removed": without(opt, "opt/pht_train/query.json"),
+            "query is a folder": put(opt, fs.folder("opt/pht_train/query.json")),
             "query changed": put(opt, fs.file("opt/pht_train/query.json", pht.encrypt(secret, b"{}"))),
             "query is a copy": put(opt, fs.file("opt/pht_train/query.json", one.content)),
             "code changed by who knows the key": put(opt, one.with_(content=pht.encrypt(secret, b"#!/bin/sh\n"))),

@@ -360,8 +360,8 @@ def pre_run(tree, station, key):
 
 
 def post_run(executed, config_text, base, station, key, style="indent", secret=None):
-    """The whole of clause 6: `executed` is the tree after the run, `config_text` what pre-run verified, `base` the tree of
-    the base tag. Gives the tree that travels on."""
+    """The whole of clause 6: `executed` is the tree after the run, `config_text` what pre-run verified, `base` the tree
+    of the base tag. Gives the tree that travels on."""
     demand(executed[CONFIG].content == config_text, "the run changed train_config.json")
     train = Train(config_text)
     index = train.stop(station)["index"]

@@ -35,6 +35,7 @@ static rsa_private libp11_encrypt;
 static _Thread_local struct {
     bool native_only;
     PKCS11_SLOT *slot; /* of the operation under way */
+    EVP_PKEY *key;
 } watch;
 
 static int watched(rsa_private operation, int length, const unsigned char *from, unsigned char *to, RSA *rsa,
@@ -54,9 +55,23 @@ static int watched(rsa_private operation, int length, const unsigned char *from,
     return operation(length, from, to, rsa, padding);
 }
 
+/* Since libp11 0.4.19, whose RSA_METHOD decrypts no longer raw; NULL with older ones. */
+extern int PKCS11_evp_pkey_decrypt(EVP_PKEY *key, int type, const char *digest, int padding, const char *mask_digest,
+                                   unsigned char *label, size_t label_length, unsigned char *out, size_t *out_length,
+                                   const unsigned char *in, size_t length) __attribute__((weak));
+
+static int newer_decrypt(int length, const unsigned char *from, unsigned char *to, RSA *rsa, int padding)
+{
+    size_t out_length = (size_t)RSA_size(rsa);
+    int outcome = PKCS11_evp_pkey_decrypt(watch.key, EVP_PKEY_RSA, NULL, padding, NULL, NULL, 0, to, &out_length, from,
+                                          (size_t)length);
+    return outcome > 0 ? (int)out_length : -1;
+}
+
 static int watched_decrypt(int length, const unsigned char *from, unsigned char *to, RSA *rsa, int padding)
 {
-    return watched(libp11_decrypt, length, from, to, rsa, padding);
+    bool newer = padding == RSA_NO_PADDING && PKCS11_evp_pkey_decrypt && watch.key;
+    return watched(newer ? newer_decrypt : libp11_decrypt, length, from, to, rsa, padding);
 }
 
 static int watched_encrypt(int length, const unsigned char *from, unsigned char *to, RSA *rsa, int padding)
@@ -87,7 +102,7 @@ static bool is_watched(const EVP_PKEY *key)
            RSA_meth_get_priv_enc(RSA_get_method(rsa)) == watched_encrypt;
 }
 
-/* The native attempt goes through libp11's EVP_PKEY methods, which OpenSSL takes from an engine only. It is never
+/* Attempts go through libp11's EVP_PKEY methods, which OpenSSL takes from an engine only. It is never
  * freed: that would free methods that libp11 keeps pointers to (0.4.13). */
 static ENGINE *engine;
 
@@ -100,19 +115,16 @@ static void make_engine(void)
     }
 }
 
-static EVP_PKEY_CTX *native_context(void *user, EVP_PKEY *key)
+/* Raw attempts too: later versions of libp11 do raw RSA through these methods only. */
+static EVP_PKEY_CTX *new_context(void *user, EVP_PKEY *key, enum tt_padding_by attempt)
 {
-    (void)user;
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, make_engine);
-    return engine ? EVP_PKEY_CTX_new(key, engine) : NULL;
-}
-
-static void prepare(void *user, enum tt_padding_by attempt)
-{
     const struct loader *loader = user;
+    pthread_once(&once, make_engine);
     watch.native_only = attempt == TT_PADDING_NATIVE;
     watch.slot = loader->slot;
+    watch.key = key;
+    return engine ? EVP_PKEY_CTX_new(key, engine) : NULL;
 }
 
 static enum tt_padding_by padding_by(void *user)
@@ -195,8 +207,7 @@ static void free_loader(void *user)
 }
 
 static const struct tt_private_key_loader ways = {
-    .native_context = native_context,
-    .prepare = prepare,
+    .context = new_context,
     .padding_by = padding_by,
     .explain = explain,
     .free = free_loader,

@@ -1,6 +1,7 @@
 #include "token.h"
 
 #include <openssl/err.h>
+#include <openssl/rsa.h>
 #include <string.h>
 
 #include "base/buffer.h"
@@ -114,6 +115,7 @@ enum tt_status tt_token_compare(const EVP_PKEY *held, const EVP_PKEY *expected, 
 struct shown {
     EVP_PKEY *key; /* the first one */
     bool several;
+    bool not_rsa; /* there is one of another kind */
 };
 
 static void shown_cleanup(struct shown *shown)
@@ -122,7 +124,7 @@ static void shown_cleanup(struct shown *shown)
 }
 
 /* Takes over `key`. */
-static void show(struct shown *shown, EVP_PKEY *key)
+static void show_key(struct shown *shown, EVP_PKEY *key)
 {
     if (!key || (shown->key && tt_public_key_equal(shown->key, key))) {
         EVP_PKEY_free(key);
@@ -134,6 +136,33 @@ static void show(struct shown *shown, EVP_PKEY *key)
     }
 }
 
+/* A software copy of a public key in the token, NULL when it cannot be had. libp11 0.4.12 forgets to
+ * release the object under such a key, with it the slot, and with that its copy of the PIN; having the key end by way
+ * of libp11's RSA_METHOD, as private keys do, makes it remember. Later versions do not mind. */
+static EVP_PKEY *public_copy(PKCS11_KEY *key)
+{
+    RSA_METHOD *method = PKCS11_get_rsa_method(); /* first of all: it decides where keys remember their object */
+    EVP_PKEY *held TT_CLEANUP(tt_evp_pkey_cleanup) = PKCS11_get_public_key(key);
+    RSA *rsa = held ? (RSA *)EVP_PKEY_get0_RSA(held) : NULL;
+    if (!rsa || !method)
+        return NULL;
+    RSA_set_method(rsa, method);
+    unsigned char *der = NULL;
+    int length = i2d_PUBKEY(held, &der);
+    const unsigned char *place = der;
+    EVP_PKEY *copy = length > 0 ? d2i_PUBKEY(NULL, &place, length) : NULL;
+    OPENSSL_free(der);
+    return copy;
+}
+
+static void show(struct shown *shown, PKCS11_KEY *key)
+{
+    if (PKCS11_get_key_type(key) == EVP_PKEY_RSA)
+        show_key(shown, public_copy(key));
+    else
+        shown->not_rsa = true;
+}
+
 static void look(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct shown *shown)
 {
     PKCS11_KEY *keys = NULL;
@@ -142,13 +171,13 @@ static void look(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct show
     if (PKCS11_enumerate_public_keys(slot->token, &keys, &count) == 0)
         for (unsigned i = 0; i < count; i++)
             if (tt_uri_matches_object(uri, keys[i].label, keys[i].id, keys[i].id_len))
-                show(shown, PKCS11_get_public_key(&keys[i]));
+                show(shown, &keys[i]);
     count = 0;
     if (PKCS11_enumerate_certs(slot->token, &certificates, &count) == 0)
         for (unsigned i = 0; i < count; i++)
             if (certificates[i].x509 &&
                 tt_uri_matches_object(uri, certificates[i].label, certificates[i].id, certificates[i].id_len))
-                show(shown, X509_get_pubkey(certificates[i].x509));
+                show_key(shown, X509_get_pubkey(certificates[i].x509));
     ERR_clear_error();
 }
 
@@ -157,10 +186,12 @@ enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct tt_pkcs11_ur
 {
     struct shown shown TT_CLEANUP(shown_cleanup) = {0};
     look(slot, uri, &shown);
-    if (!shown.key || shown.several) /* several: which one is meant shows after the login */
-        return TT_OK;
     char what[96];
     snprintf(what, sizeof what, "the key in token '%.32s'", slot->token->label);
+    if (shown.not_rsa && !shown.key)
+        return tt_error_set(err, TT_TOKEN, "%s is not an RSA key; the protocol works with RSA only", what);
+    if (!shown.key || shown.several || shown.not_rsa) /* which one is meant shows after the login */
+        return TT_OK;
     enum tt_status status = tt_public_key_check(shown.key, what, err);
     if (status == TT_OK)
         status = tt_token_compare(shown.key, expected, err);
@@ -255,13 +286,31 @@ enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT
 
 /* The key. */
 
+/* Since libp11 0.4.13; NULL with older ones. */
+extern int PKCS11_enumerate_keys_ext(PKCS11_TOKEN *token, const PKCS11_KEY *like, PKCS11_KEY **keys, unsigned *count)
+    __attribute__((weak));
+
+/* Listing all keys fails where one of them is of a kind that libp11 does not know. Asking for those of the URI's label
+ * and id only then gets along with such a neighbour. */
+static bool enumerate(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, PKCS11_KEY **ret_keys, unsigned *ret_count)
+{
+    ERR_clear_error();
+    if (PKCS11_enumerate_keys(slot->token, ret_keys, ret_count) == 0)
+        return true;
+    PKCS11_KEY like = {.isPrivate = 1};
+    if (!PKCS11_enumerate_keys_ext || !uri || !tt_uri_object(uri, &like.label, &like.id, &like.id_len))
+        return false;
+    bool listed = PKCS11_enumerate_keys_ext(slot->token, &like, ret_keys, ret_count) == 0;
+    free(like.label);
+    return listed;
+}
+
 static enum tt_status list_keys(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct list *list,
                                 PKCS11_KEY **ret_last, struct tt_error *err)
 {
     PKCS11_KEY *keys = NULL;
     unsigned count = 0;
-    ERR_clear_error();
-    if (PKCS11_enumerate_keys(slot->token, &keys, &count) != 0)
+    if (!enumerate(slot, uri, &keys, &count))
         return tt_ckr_error(tt_ckr_take(), err,
                             "cannot list the private keys of token '%s' (libp11 gives up where one of them is of a "
                             "kind that it does not know, neither RSA nor a plain elliptic curve)",

@@ -338,6 +338,19 @@ bool tt_uri_matches_object(const struct tt_pkcs11_uri *uri, const char *label, c
     return p11_kit_uri_match_attributes(uri->parsed, object, 3) == 1;
 }
 
+bool tt_uri_object(const struct tt_pkcs11_uri *uri, char **ret_label, unsigned char **ret_id, size_t *ret_id_length)
+{
+    const CK_ATTRIBUTE *label = p11_kit_uri_get_attribute(uri->parsed, CKA_LABEL);
+    const CK_ATTRIBUTE *id = p11_kit_uri_get_attribute(uri->parsed, CKA_ID);
+    char *copy = label ? strndup(label->pValue, label->ulValueLen) : NULL;
+    if ((!label && !id) || (label && !copy))
+        return false;
+    *ret_label = copy;
+    *ret_id = id ? id->pValue : NULL;
+    *ret_id_length = id ? id->ulValueLen : 0;
+    return true;
+}
+
 char *tt_uri_format(const PKCS11_TOKEN *token, const PKCS11_KEY *key, bool complete)
 {
     P11KitUri *made = p11_kit_uri_new();

@@ -33,6 +33,10 @@ bool tt_uri_matches_slot(const struct tt_pkcs11_uri *uri, PKCS11_SLOT *slot);
 bool tt_uri_matches_object(const struct tt_pkcs11_uri *uri, const char *label, const unsigned char *id,
                            size_t id_length);
 
+/* The object's label (a copy that the caller frees) and id (the URI's), NULL where it has none. False when it has
+ * neither, or out of memory. */
+bool tt_uri_object(const struct tt_pkcs11_uri *uri, char **ret_label, unsigned char **ret_id, size_t *ret_id_length);
+
 /* A URI, ready to paste, of a token, or of a private key on it (key not NULL). `complete` adds the token's
  * manufacturer and model. The caller frees; NULL when out of memory. */
 char *tt_uri_format(const PKCS11_TOKEN *token, const PKCS11_KEY *key, bool complete);

@@ -94,10 +94,8 @@ const char *tt_private_key_name(const struct tt_private_key *key)
 static EVP_PKEY_CTX *attempt(const struct tt_private_key *key, enum tt_padding_by way)
 {
     ERR_clear_error();
-    if (key->ways && key->ways->prepare)
-        key->ways->prepare(key->loader, way);
-    if (way == TT_PADDING_NATIVE && key->ways && key->ways->native_context)
-        return key->ways->native_context(key->loader, key->key);
+    if (key->ways && key->ways->context)
+        return key->ways->context(key->loader, key->key, way);
     return EVP_PKEY_CTX_new(key->key, NULL);
 }
 

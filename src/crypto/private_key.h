@@ -28,11 +28,9 @@ enum tt_private_key_use { TT_USE_UNWRAP, TT_USE_SIGN };
 
 /* What a loader adds to an EVP_PKEY. Every member but `free` may be NULL: OpenSSL's defaults then. */
 struct tt_private_key_loader {
-    /* A context for a native attempt (the raw attempt uses a plain context). */
-    EVP_PKEY_CTX *(*native_context)(void *loader, EVP_PKEY *key);
-    /* Before each attempt, TT_PADDING_NATIVE or TT_PADDING_RAW: the loader keeps, where it can, a native attempt from
-     * falling back by itself, and gives a raw attempt after a native one a fresh session. */
-    void (*prepare)(void *loader, enum tt_padding_by attempt);
+    /* A context for an attempt, TT_PADDING_NATIVE or TT_PADDING_RAW, or NULL when the loader cannot make one. Where it
+     * can, it keeps a native attempt from falling back by itself. */
+    EVP_PKEY_CTX *(*context)(void *loader, EVP_PKEY *key, enum tt_padding_by attempt);
     /* After a native attempt that succeeded: who did the padding. */
     enum tt_padding_by (*padding_by)(void *loader);
     /* After both attempts failed: words for the error (PIN, token removed, missing right, ...) from the loader's own

@@ -110,17 +110,12 @@ struct poor_token {
     enum tt_private_key_use explained;
 };
 
-static EVP_PKEY_CTX *poor_context(void *loader, EVP_PKEY *key)
-{
-    const struct poor_token *token = loader;
-    return token->native ? EVP_PKEY_CTX_new(key, NULL) : NULL;
-}
-
-static void poor_prepare(void *loader, enum tt_padding_by attempt)
+static EVP_PKEY_CTX *poor_context(void *loader, EVP_PKEY *key, enum tt_padding_by attempt)
 {
     struct poor_token *token = loader;
     token->now = attempt;
     token->attempts++;
+    return token->native || attempt == TT_PADDING_RAW ? EVP_PKEY_CTX_new(key, NULL) : NULL;
 }
 
 static enum tt_padding_by poor_padding_by(void *loader)
@@ -144,8 +139,7 @@ static void poor_free(void *loader)
 }
 
 static const struct tt_private_key_loader poor_ways = {
-    .native_context = poor_context,
-    .prepare = poor_prepare,
+    .context = poor_context,
     .padding_by = poor_padding_by,
     .explain = poor_explain,
     .free = poor_free,

@@ -370,53 +370,105 @@ static enum tt_status build_entry(struct tt_tar_reader *reader, const struct tar
     return prepare_sparse(reader, header, block, err);
 }
 
+/* As many of `length` bytes as there are before the end. */
+static enum tt_status input_rest(struct tt_tar_reader *reader, uint8_t *data, size_t length, size_t *ret_length,
+                                 struct tt_error *err)
+{
+    size_t have = 0;
+    while (have < length) {
+        size_t got = 0;
+        enum tt_status status = input_some(reader, data + have, length - have, &got, err);
+        if (status != TT_OK)
+            return status;
+        if (got == 0)
+            break;
+        have += got;
+    }
+    *ret_length = have;
+    return TT_OK;
+}
+
 /* A block of zeros ends the archive, if nothing but the end or another such block follows. */
 static enum tt_status check_end(struct tt_tar_reader *reader, struct tt_error *err)
 {
     uint8_t block[TAR_BLOCK];
     size_t length = 0;
-    while (length < sizeof block) {
-        size_t got = 0;
-        enum tt_status status = input_some(reader, block + length, sizeof block - length, &got, err);
-        if (status != TT_OK)
-            return status;
-        if (got == 0)
-            break;
-        length += got;
-    }
+    enum tt_status status = input_rest(reader, block, sizeof block, &length, err);
+    if (status != TT_OK)
+        return status;
     if (length == sizeof block && !tar_block_is_zero(block))
         return tt_error_set(err, TT_MALFORMED, "a header is missing: the archive is damaged");
     reader->ended = true;
     return TT_OK;
 }
 
+/* Past what fills the last block of the entry before. Some writers (umoci insert) leave that out at the very end. */
+static enum tt_status skip_padding(struct tt_tar_reader *reader, struct tt_error *err)
+{
+    uint8_t padding[TAR_BLOCK];
+    size_t want = (size_t)reader->padding;
+    size_t length = 0;
+    reader->padding = 0;
+    enum tt_status status = input_rest(reader, padding, want, &length, err);
+    if (status != TT_OK)
+        return status;
+    if (length < want && length > 0)
+        return truncated(err);
+    reader->ended = length < want;
+    return TT_OK;
+}
+
+/* The next header, or the end: zeros, or nothing more at all, as the same writers leave the zeros out too. */
+static enum tt_status next_header(struct tt_tar_reader *reader, bool may_end, uint8_t block[TAR_BLOCK],
+                                  struct tar_header *header, struct tt_error *err)
+{
+    size_t length = 0;
+    enum tt_status status = input_rest(reader, block, TAR_BLOCK, &length, err);
+    if (status != TT_OK)
+        return status;
+    if (length == 0 && may_end && reader->position > 0) {
+        reader->ended = true;
+        return TT_OK;
+    }
+    if (length < TAR_BLOCK)
+        return truncated(err);
+    if (tar_block_is_zero(block))
+        return may_end ? check_end(reader, err) : truncated(err);
+    return tar_header_parse(block, header, err);
+}
+
+static bool is_extension(char type)
+{
+    return type == 'x' || type == 'g' || type == 'L' || type == 'K';
+}
+
+static enum tt_status read_extension(struct tt_tar_reader *reader, const struct tar_header *header,
+                                     struct tt_error *err)
+{
+    struct tar_extensions *extensions = &reader->extensions;
+    if (header->type == 'x' || header->type == 'g')
+        return read_pax(reader, header->size, header->type == 'g', err);
+    return read_long_name(reader, header->size, header->type == 'L' ? &extensions->gnu_path : &extensions->gnu_link,
+                          err);
+}
+
 static enum tt_status next(struct tt_tar_reader *reader, struct tt_error *err)
 {
     uint8_t block[TAR_BLOCK];
-    struct tar_header header;
+    struct tar_header header = {.type = 'g'};
+    bool announced = false; /* an extension header must be followed by its entry */
     enum tt_status status = skip(reader, reader->stored, err);
     reader->stored = 0;
     if (status == TT_OK)
-        status = skip(reader, reader->padding, err);
-    reader->padding = 0;
-    while (status == TT_OK) {
-        status = input(reader, block, sizeof block, err);
-        if (status == TT_OK && tar_block_is_zero(block))
-            return check_end(reader, err);
-        if (status == TT_OK)
-            status = tar_header_parse(block, &header, err);
-        if (status != TT_OK)
+        status = skip_padding(reader, err);
+    while (status == TT_OK && !reader->ended && is_extension(header.type)) {
+        status = next_header(reader, !announced, block, &header, err);
+        if (status != TT_OK || reader->ended || !is_extension(header.type))
             break;
-        if (header.type == 'x' || header.type == 'g')
-            status = read_pax(reader, header.size, header.type == 'g', err);
-        else if (header.type == 'L' || header.type == 'K')
-            status =
-                read_long_name(reader, header.size,
-                               header.type == 'L' ? &reader->extensions.gnu_path : &reader->extensions.gnu_link, err);
-        else
-            break;
+        announced = announced || header.type != 'g';
+        status = read_extension(reader, &header, err);
     }
-    if (status == TT_OK)
+    if (status == TT_OK && !reader->ended)
         status = build_entry(reader, &header, block, err);
     tar_extensions_clear(&reader->extensions);
     return status;

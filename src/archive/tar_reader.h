@@ -31,7 +31,8 @@ TT_DEFINE_CLEANUP(struct tt_tar_reader *, tt_tar_reader_free)
 
 /* The next entry (the reader's until the following call), NULL at the end of the archive. Paths come without leading
  * "/" or "./" and without trailing "/"; the root folder itself comes as "". A path with a ".." or empty component, a
- * NUL, or above TT_PATH_LIMIT is TT_MALFORMED, as is a broken or truncated archive. */
+ * NUL, or above TT_PATH_LIMIT is TT_MALFORMED, as is a broken or truncated archive. Only the padding and zeros at the
+ * very end may be missing: "umoci insert" leaves them out, and the container world's readers do not mind. */
 TT_MUST_USE enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_entry **ret_entry,
                                               struct tt_error *err);
 

@@ -1,0 +1,190 @@
+#include "image/image.h"
+
+#include <string.h>
+
+#include "image/store.h"
+
+/* The one store there is; a second one makes the reference's scheme decide. */
+static const struct tt_image_store *store_of(const struct tt_reference *reference)
+{
+    (void)reference;
+    return &tt_oci_store;
+}
+
+enum tt_status tt_image_reference_check(const char *reference, struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    return tt_reference_parse(reference, &parsed, err);
+}
+
+enum tt_status tt_image_reference_sibling(const char *reference, const char *tag, char **ret_reference,
+                                          struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    if (status != TT_OK)
+        return status;
+    free(parsed.tag);
+    parsed.tag = strdup(tag);
+    if (!parsed.tag)
+        return tt_error_memory(err);
+    return tt_reference_text(&parsed, ret_reference, err);
+}
+
+enum tt_status tt_image_open(const char *reference, const struct tt_image_options *options, struct tt_image **ret_image,
+                             struct tt_error *err)
+{
+    static const struct tt_image_options defaults = {0};
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    if (status != TT_OK)
+        return status;
+    struct tt_image *image TT_CLEANUP(tt_image_free_cleanup) = calloc(1, sizeof *image);
+    if (!image)
+        return tt_error_memory(err);
+    image->store = store_of(&parsed);
+    status = tt_reference_text(&parsed, &image->reference, err);
+    if (status == TT_OK)
+        status = image->store->open(&parsed, options ? options : &defaults, image, err);
+    if (status == TT_OK)
+        *ret_image = TT_TAKE(image);
+    return status;
+}
+
+void tt_image_free(struct tt_image *image)
+{
+    if (!image)
+        return;
+    if (image->state)
+        image->store->close(image->state);
+    for (size_t i = 0; i < image->layer_count; i++)
+        free(image->layers[i].digest);
+    free(image->layers);
+    free(image->reference);
+    free(image->digest);
+    tt_buffer_clear(&image->configuration);
+    free(image);
+}
+
+const char *tt_image_reference(const struct tt_image *image)
+{
+    return image->reference;
+}
+
+const char *tt_image_digest(const struct tt_image *image)
+{
+    return image->digest;
+}
+
+size_t tt_image_layer_count(const struct tt_image *image)
+{
+    return image->layer_count;
+}
+
+const char *tt_image_layer_digest(const struct tt_image *image, size_t index)
+{
+    return image->layers[index].digest;
+}
+
+uint64_t tt_image_layer_size(const struct tt_image *image, size_t index)
+{
+    return image->layers[index].size;
+}
+
+const struct tt_buffer *tt_image_configuration(const struct tt_image *image)
+{
+    return &image->configuration;
+}
+
+enum tt_status tt_image_verify_blobs(struct tt_image *image, struct tt_error *err)
+{
+    return image->store->verify_blobs(image->state, err);
+}
+
+enum tt_status tt_image_files(struct tt_image *image, const char *path, struct tt_file_set **ret_files,
+                              struct tt_error *err)
+{
+    return image->store->files(image->state, path, ret_files, err);
+}
+
+static enum tt_status change_new(struct tt_image *parent, const struct tt_reference *target,
+                                 struct tt_image_change **ret_change, struct tt_error *err)
+{
+    struct tt_image_change *change = calloc(1, sizeof *change);
+    if (!change)
+        return tt_error_memory(err);
+    change->store = parent->store;
+    enum tt_status status = change->store->change_new(parent, target, &change->state, err);
+    if (status != TT_OK) {
+        free(change);
+        return status;
+    }
+    *ret_change = change;
+    return TT_OK;
+}
+
+enum tt_status tt_image_change_new(struct tt_image *parent, struct tt_image_change **ret_change, struct tt_error *err)
+{
+    return change_new(parent, NULL, ret_change, err);
+}
+
+enum tt_status tt_image_change_new_in(struct tt_image *parent, const char *reference,
+                                      struct tt_image_change **ret_change, struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    return status == TT_OK ? change_new(parent, &parsed, ret_change, err) : status;
+}
+
+void tt_image_change_free(struct tt_image_change *change)
+{
+    if (!change)
+        return;
+    change->store->change_free(change->state);
+    free(change);
+}
+
+enum tt_status tt_image_change_replace(struct tt_image_change *change, const struct tt_entry *folder,
+                                       struct tt_error *err)
+{
+    return change->store->change_replace(change->state, folder, err);
+}
+
+enum tt_status tt_image_change_add(struct tt_image_change *change, const struct tt_entry *entry, struct tt_error *err)
+{
+    return change->store->change_add(change->state, entry, err);
+}
+
+enum tt_status tt_image_change_data(struct tt_image_change *change, const void *data, size_t length,
+                                    struct tt_error *err)
+{
+    return change->store->change_data(change->state, data, length, err);
+}
+
+enum tt_status tt_image_change_seal(struct tt_image_change *change, const struct tt_image_settings *settings,
+                                    const char **ret_digest, struct tt_error *err)
+{
+    return change->store->change_seal(change->state, settings, ret_digest, err);
+}
+
+enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference, struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    return status == TT_OK ? change->store->change_commit(change->state, &parsed, err) : status;
+}
+
+enum tt_status tt_image_sweep(const char *reference, const char *removed_digest, char **ret_still_used,
+                              struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    return status == TT_OK ? store_of(&parsed)->sweep(&parsed, removed_digest, ret_still_used, err) : status;
+}
+
+enum tt_status tt_image_recover(const char *reference, struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    return status == TT_OK ? store_of(&parsed)->recover(&parsed, err) : status;
+}

@@ -1,0 +1,168 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "image/oci.h"
+#include "json/json.h"
+
+/* What only the removed image has: its manifest, and the layers that are not the new image's too. */
+struct removed {
+    struct oci_set blobs;
+};
+
+static void removed_clear(struct removed *removed)
+{
+    oci_set_clear(&removed->blobs);
+}
+
+/* Of an image that cannot be read any more, only its manifest's digest is known. */
+static enum tt_status layers_of(const struct oci_layout *layout, const struct oci_digest *digest, struct oci_set *set,
+                                struct tt_error *err)
+{
+    struct oci_descriptor self = {.digest = *digest};
+    struct oci_manifest manifest TT_CLEANUP(oci_manifest_clear) = {0};
+    cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
+    struct stat facts;
+    char path[OCI_DIGEST_TEXT + 8];
+    oci_digest_path(digest, path);
+    if (fstatat(layout->folder, path, &facts, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(facts.st_mode))
+        return TT_OK;
+    self.size = (uint64_t)facts.st_size;
+    if (oci_blob_read(layout, &self, NULL, &root, NULL) != TT_OK || oci_manifest_parse(root, &manifest, NULL) != TT_OK)
+        return TT_OK;
+    enum tt_status status = TT_OK;
+    for (size_t i = 0; status == TT_OK && i < manifest.layer_count; i++)
+        status = oci_set_add(set, manifest.layers[i].blob.digest.text, NULL, err);
+    return status;
+}
+
+/* Everything that the entries of `tag` lead to. */
+static enum tt_status reach_tag(const struct oci_layout *layout, const cJSON *index, const char *tag,
+                                struct oci_set *set, struct tt_error *err)
+{
+    const cJSON *entry = NULL;
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "manifests"))
+    {
+        if (!oci_index_entry_is(entry, tag))
+            continue;
+        enum tt_status status = oci_reach_entry(layout, entry, set, err);
+        if (status != TT_OK)
+            return status;
+    }
+    return TT_OK;
+}
+
+static enum tt_status describe_removed(const struct oci_layout *layout, const cJSON *index, const char *tag,
+                                       const char *digest_text, struct removed *removed, struct tt_error *err)
+{
+    struct oci_digest digest;
+    struct oci_set all TT_CLEANUP(oci_set_clear) = {0};
+    struct oci_set kept TT_CLEANUP(oci_set_clear) = {0};
+    enum tt_status status = oci_digest_parse(digest_text, &digest, err);
+    if (status == TT_OK)
+        status = layers_of(layout, &digest, &all, err);
+    if (status == TT_OK)
+        status = reach_tag(layout, index, tag, &kept, err);
+    if (status == TT_OK && !oci_set_has(&kept, digest.text))
+        status = oci_set_add(&removed->blobs, digest.text, NULL, err);
+    for (size_t i = 0; status == TT_OK && i < all.count; i++)
+        if (!oci_set_has(&kept, all.digests[i]))
+            status = oci_set_add(&removed->blobs, all.digests[i], NULL, err);
+    return status;
+}
+
+/* A tag that still leads to something of the removed image; an entry without a tag is called by its digest. */
+static enum tt_status find_user(const struct oci_layout *layout, const cJSON *index, const struct removed *removed,
+                                char **ret_still_used, struct tt_error *err)
+{
+    const cJSON *entry = NULL;
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "manifests"))
+    {
+        struct oci_set set TT_CLEANUP(oci_set_clear) = {0};
+        enum tt_status status = oci_reach_entry(layout, entry, &set, err);
+        if (status != TT_OK)
+            return status;
+        for (size_t i = 0; i < removed->blobs.count; i++) {
+            if (!oci_set_has(&set, removed->blobs.digests[i]))
+                continue;
+            const char *tag = oci_index_entry_tag(entry);
+            const cJSON *digest = cJSON_GetObjectItemCaseSensitive(entry, "digest");
+            *ret_still_used = strdup(tag ? tag : digest->valuestring);
+            return *ret_still_used ? TT_OK : tt_error_memory(err);
+        }
+    }
+    *ret_still_used = NULL;
+    return TT_OK;
+}
+
+/* Only regular files whose names are digests: nothing else was put there by anyone who writes images. */
+static enum tt_status sweep_folder(const struct oci_layout *layout, const char *algorithm, const struct oci_set *used,
+                                   size_t *removed, struct tt_error *err)
+{
+    char name[OCI_DIGEST_TEXT + 8];
+    snprintf(name, sizeof name, "blobs/%s", algorithm);
+    int folder = openat(layout->folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 && errno == ENOENT)
+        return TT_OK;
+    DIR *list = folder >= 0 ? fdopendir(folder) : NULL;
+    enum tt_status status =
+        list ? TT_OK : tt_error_errno(err, TT_STORE, "cannot list the folder %s in %s", name, layout->path);
+    for (struct dirent *entry; list && status == TT_OK && (entry = readdir(list));) {
+        struct oci_digest digest;
+        struct stat facts;
+        int length = snprintf(name, sizeof name, "%s:%s", algorithm, entry->d_name);
+        if (length < 0 || (size_t)length >= sizeof name || oci_digest_parse(name, &digest, NULL) != TT_OK ||
+            oci_set_has(used, digest.text) || fstatat(folder, entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(facts.st_mode))
+            continue;
+        if (unlinkat(folder, entry->d_name, 0) != 0 && errno != ENOENT)
+            status = tt_error_errno(err, TT_STORE, "cannot remove the blob %s in %s", digest.text, layout->path);
+        else
+            ++*removed;
+    }
+    if (list && status == TT_OK && *removed > 0 && fsync(folder) != 0)
+        status = tt_error_errno(err, TT_STORE, "cannot write the folder blobs/%s in %s", algorithm, layout->path);
+    if (list)
+        closedir(list);
+    else
+        tt_close_cleanup(&folder);
+    return status;
+}
+
+static enum tt_status sweep_layout(const struct oci_layout *layout, const cJSON *index, struct tt_error *err)
+{
+    struct oci_set used TT_CLEANUP(oci_set_clear) = {0};
+    size_t removed = 0;
+    enum tt_status status = oci_reach_all(layout, index, &used, err);
+    if (status == TT_OK)
+        status = sweep_folder(layout, "sha256", &used, &removed, err);
+    if (status == TT_OK)
+        status = sweep_folder(layout, "sha512", &used, &removed, err);
+    if (removed > 0)
+        tt_log(TT_LOG_INFO, "removed %zu blobs from %s that no tag leads to", removed, layout->path);
+    return status;
+}
+
+enum tt_status oci_sweep(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
+                         struct tt_error *err)
+{
+    struct oci_layout layout TT_CLEANUP(oci_layout_close) = OCI_LAYOUT_INIT;
+    int lock TT_CLEANUP(tt_close_cleanup) = -1;
+    cJSON *index TT_CLEANUP(tt_json_cleanup) = NULL;
+    struct removed removed TT_CLEANUP(removed_clear) = {0};
+    enum tt_status status = oci_layout_open(reference->place, &layout, err);
+    if (status == TT_OK)
+        status = oci_lock(&layout, &lock, err);
+    if (status == TT_OK)
+        status = oci_index_read(&layout, NULL, &index, err);
+    if (status == TT_OK)
+        status = describe_removed(&layout, index, reference->tag, removed_digest, &removed, err);
+    if (status == TT_OK)
+        status = sweep_layout(&layout, index, err);
+    if (status == TT_OK)
+        status = find_user(&layout, index, &removed, ret_still_used, err);
+    return status;
+}

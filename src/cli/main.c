@@ -77,26 +77,54 @@ static int run_command(const struct command *command, int argc, char **argv)
     return code;
 }
 
+/* Options that may stand before the command too, as in "traintoken --json verify IMAGE". */
+static bool is_early_option(const char *word)
+{
+    static const char *const options[] = {"--json", "--quiet", "-q", "--verbose", "-v", "-vv"};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (strcmp(word, options[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Moves the command in front of the options before it. */
+static void bring_command_forward(int argc, char **argv)
+{
+    int index = 1;
+    while (index < argc && is_early_option(argv[index]))
+        index++;
+    if (index == argc)
+        return;
+    char *command = argv[index];
+    memmove(&argv[2], &argv[1], (size_t)(index - 1) * sizeof *argv);
+    argv[1] = command;
+}
+
+static int fail_usage(const char *word)
+{
+    struct output output = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    if (word)
+        tt_error_set(&err, TT_USAGE, "there is no command '%s'; see traintoken --help", word);
+    else
+        tt_error_set(&err, TT_USAGE, "no command was given; see traintoken --help");
+    return output_failure(&output, NULL, &err);
+}
+
 int main(int argc, char **argv)
 {
     harden();
     tt_interrupt_catch();
-    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
-        printf("traintoken %s\n", TT_VERSION);
-        return 0;
-    }
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        print_overview();
-        return 0;
-    }
-    const struct command *command = argc >= 2 ? find_command(argv[1]) : NULL;
+    bring_command_forward(argc, argv);
+    const char *word = argc >= 2 ? argv[1] : NULL;
+    const struct command *command = word ? find_command(word) : NULL;
     if (command)
         return run_command(command, argc - 1, argv + 1);
-    struct output output = {0};
-    struct tt_error err = TT_ERROR_INIT;
-    if (argc >= 2)
-        (void)tt_error_set(&err, TT_USAGE, "there is no command '%s'; see traintoken --help", argv[1]);
+    if (word && strcmp(word, "--version") == 0)
+        printf("traintoken %s\n", TT_VERSION);
+    else if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0))
+        print_overview();
     else
-        (void)tt_error_set(&err, TT_USAGE, "no command was given; see traintoken --help");
-    return output_failure(&output, NULL, &err);
+        return fail_usage(word);
+    return 0;
 }

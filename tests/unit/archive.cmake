@@ -1,0 +1,1 @@
+tt_unit_test(archive SOURCES tar_bytes.c KNOWS archive)

@@ -1,4 +1,4 @@
-#include "ckr.h"
+#include "pkcs11/ckr.h"
 
 #include <libp11.h>
 #include <openssl/err.h>

@@ -1,4 +1,4 @@
-#include "loader_libp11.h"
+#include "pkcs11/loader_libp11.h"
 
 #include <openssl/engine.h>
 #include <openssl/err.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "ckr.h"
-#include "token.h"
+#include "pkcs11/ckr.h"
+#include "pkcs11/token.h"
 
 struct loader {
     struct tt_pkcs11_module *module;

@@ -3,7 +3,7 @@
 #define TT_PKCS11_LOADER_LIBP11_H
 
 #include "crypto/private_key.h"
-#include "module.h"
+#include "pkcs11/module.h"
 
 /* Takes over `module` and `pin` (which may be NULL) on success only; `key` lies in `slot`, and this in `module`. `name`
  * is the key's URI. TT_TOKEN when the key does not fit the protocol, TT_UNTRUSTED when it is not `expected` (may be

@@ -1,4 +1,4 @@
-#include "module.h"
+#include "pkcs11/module.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "ckr.h"
+#include "pkcs11/ckr.h"
 
 /* A module by its plain name. */
 

@@ -5,7 +5,7 @@
 #include <libp11.h>
 
 #include "base/error.h"
-#include "uri.h"
+#include "pkcs11/uri.h"
 
 struct tt_pkcs11_module {
     char *path;

@@ -1,4 +1,4 @@
-#include "pin.h"
+#include "pkcs11/pin.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "prompt.h"
+#include "pkcs11/prompt.h"
 
 /* One byte more than a PIN, for the NUL that Cryptoki's callers and UI need. */
 static enum tt_status new_pin(struct tt_secret **ret_pin, struct tt_error *err)

@@ -1,7 +1,8 @@
-#include "prompt.h"
+#include "pkcs11/prompt.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <termios.h>
@@ -45,14 +46,21 @@ bool tt_prompt_is_possible(void)
 /* What ends the reading of a line. */
 enum outcome { LINE, END, SIGNAL, LONG, NUL, FAILED };
 
-static enum outcome read_answer(int terminal, struct tt_secret *answer)
+/* Watched signals come while waiting in ppoll only, so that none slips in between the look and the wait. */
+static enum outcome read_answer(int terminal, const sigset_t *open_mask, struct tt_secret *answer)
 {
     enum outcome problem = LINE;
     answer->length = 0;
     for (;;) {
+        struct pollfd ready = {.fd = terminal, .events = POLLIN};
+        int outcome = ppoll(&ready, 1, NULL, open_mask);
+        if (any_arrived())
+            return SIGNAL;
+        if (outcome < 0 && errno == EINTR)
+            continue;
         uint8_t *place = answer->data + answer->length; /* the last byte is never part of the answer */
         ssize_t count = read(terminal, place, 1);
-        if (any_arrived())
+        if (any_arrived()) /* SIGTTIN */
             return SIGNAL;
         if (count < 0 && errno == EINTR)
             continue;
@@ -79,7 +87,7 @@ static void say(int terminal, const char *text)
         return; /* an invisible question; the answer is read all the same */
 }
 
-static enum outcome ask_quietly(int terminal, const char *question, struct tt_secret *answer)
+static enum outcome ask_quietly(int terminal, const char *question, const sigset_t *open_mask, struct tt_secret *answer)
 {
     struct termios before;
     if (tcgetattr(terminal, &before) != 0)
@@ -90,10 +98,11 @@ static enum outcome ask_quietly(int terminal, const char *question, struct tt_se
         if (errno != EINTR || any_arrived())
             return any_arrived() ? SIGNAL : FAILED;
     say(terminal, question);
-    enum outcome outcome = read_answer(terminal, answer);
+    enum outcome outcome = read_answer(terminal, open_mask, answer);
     say(terminal, "\n");
-    while (tcsetattr(terminal, TCSAFLUSH, &before) != 0 && errno == EINTR && !arrived[WATCHED - 1])
-        continue;
+    while (tcsetattr(terminal, TCSAFLUSH, &before) != 0)
+        if (errno != EINTR || arrived[WATCHED - 1]) /* SIGTTOU: in the background now, the terminal is another's */
+            break;
     return outcome;
 }
 
@@ -104,11 +113,18 @@ static enum outcome ask(int terminal, const char *question, struct tt_secret *an
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
     action.sa_handler = note; /* no SA_RESTART: read has to return */
+    sigset_t closed;
+    sigset_t open_mask;
+    sigemptyset(&closed);
     for (size_t i = 0; i < WATCHED; i++) {
         arrived[i] = 0;
         sigaction(watched[i], &action, &before[i]);
+        if (watched[i] != SIGTTIN && watched[i] != SIGTTOU) /* these two are answers to our own calls */
+            sigaddset(&closed, watched[i]);
     }
-    enum outcome outcome = ask_quietly(terminal, question, answer);
+    sigprocmask(SIG_BLOCK, &closed, &open_mask);
+    enum outcome outcome = ask_quietly(terminal, question, &open_mask, answer);
+    sigprocmask(SIG_SETMASK, &open_mask, NULL);
     for (size_t i = 0; i < WATCHED; i++)
         sigaction(watched[i], &before[i], NULL);
     for (size_t i = 0; i < WATCHED; i++)

@@ -1,11 +1,11 @@
-#include "station_key.h"
+#include "pkcs11/station_key.h"
 
 #include <string.h>
 
 #include "base/log.h"
-#include "loader_libp11.h"
-#include "pin.h"
-#include "token.h"
+#include "pkcs11/loader_libp11.h"
+#include "pkcs11/pin.h"
+#include "pkcs11/token.h"
 
 struct tt_pkcs11_source {
     struct tt_pkcs11_uri *uri;

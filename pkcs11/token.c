@@ -1,4 +1,4 @@
-#include "token.h"
+#include "pkcs11/token.h"
 
 #include <openssl/err.h>
 #include <openssl/rsa.h>
@@ -6,7 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/log.h"
-#include "ckr.h"
+#include "pkcs11/ckr.h"
 
 /* Candidates for a message: what fits of them; all of them as warnings where not all do. */
 

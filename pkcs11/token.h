@@ -3,8 +3,8 @@
 #define TT_PKCS11_TOKEN_H
 
 #include "crypto/public_key.h"
-#include "module.h"
-#include "pin.h"
+#include "pkcs11/module.h"
+#include "pkcs11/pin.h"
 
 /* The one token that the URI names. TT_TOKEN when there is none or several. */
 TT_MUST_USE enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,

@@ -1,4 +1,4 @@
-#include "uri.h"
+#include "pkcs11/uri.h"
 
 #include <p11-kit/uri.h>
 #include <string.h>
@@ -7,8 +7,8 @@
 
 #include "base/buffer.h"
 #include "base/log.h"
-#include "pin.h"
-#include "station_key.h"
+#include "pkcs11/pin.h"
+#include "pkcs11/station_key.h"
 
 enum { URI_LIMIT = 4096 };
 

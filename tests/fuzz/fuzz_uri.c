@@ -1,0 +1,56 @@
+/* The key's URI: parsing, its accessors, hiding the PIN, and formatting what was parsed. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkcs11/station_key.h"
+#include "pkcs11/uri.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void use(const struct tt_pkcs11_uri *uri, const char *text)
+{
+    const struct tt_secret *pin = tt_uri_pin_value(uri);
+    if (pin && (pin->length == 0 || pin->length >= pin->capacity || strlen((const char *)pin->data) != pin->length))
+        abort();
+    const char *path = tt_uri_module_path(uri);
+    const char *name = tt_uri_module_name(uri);
+    if ((path && path[0] != '/') || (name && strchr(name, '/')) || (pin && tt_uri_pin_source(uri)))
+        abort();
+    char *label = NULL;
+    unsigned char *id = NULL;
+    size_t id_length = 0;
+    if (tt_uri_object(uri, &label, &id, &id_length)) {
+        if (!tt_uri_matches_object(uri, label, id, id_length))
+            abort();
+        PKCS11_TOKEN token = {.label = (char *)text, .serialnr = (char *)text};
+        PKCS11_KEY key = {.label = label, .id = id, .id_len = id_length};
+        char *made = tt_uri_format(&token, &key, true);
+        if (!made || tt_pkcs11_uri_check(made, NULL) != TT_OK)
+            abort();
+        free(made);
+        free(label);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = strndup((const char *)data, size);
+    struct tt_pkcs11_uri *uri = NULL;
+    struct tt_error err = TT_ERROR_INIT;
+    if (!text)
+        return 0;
+    enum tt_status status = tt_uri_parse(text, &uri, &err);
+    if (status == TT_OK) {
+        use(uri, text);
+        tt_uri_free(uri);
+    } else if (status != TT_USAGE || err.message[0] == '\0') {
+        abort();
+    }
+    size_t length = strlen(text);
+    tt_pkcs11_uri_hide_pin(text);
+    if (strlen(text) != length)
+        abort();
+    free(text);
+    return 0;
+}

@@ -1,0 +1,1 @@
+tt_fuzz_target(uri KNOWS pkcs11)

@@ -1,0 +1,2 @@
+tt_unit_test(uri KNOWS pkcs11)
+tt_unit_test(pin KNOWS pkcs11)

@@ -1,123 +1,84 @@
-/* Why not libarchive here: names must come byte for byte whatever the locale (libarchive converts them, and normalises
- * in UTF-8 locales), contents must be found by their offset, and what is doubtful must be refused instead of repaired.
- */
+/* libarchive reads the form; this file says what of it is taken: names byte for byte, and nothing that libarchive had
+ * to guess, repair or skip. */
 #include "archive/tar_reader.h"
 
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <locale.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "archive/tar_format.h"
-
-enum { BUFFER_SIZE = 32768 };
+enum {
+    BUFFER_SIZE = 65536,
+    BLOCK = 512,
+    HEADERS_LIMIT = 1 << 18 /* bytes of one entry's headers, give or take a buffer: maps of sparse files use memory */
+};
 
 struct tt_tar_reader {
     struct tt_source source;
     char *what;
-    uint8_t buffer[BUFFER_SIZE];
-    size_t start; /* buffer[start..end) is read but not used */
-    size_t end;
-    uint64_t position; /* in the archive, of buffer[start] */
-    struct tar_extensions extensions;
+    struct archive *archive;
+    locale_t locale;
+    struct tt_error failure; /* of the source, which libarchive's own words would hide */
     struct tt_entry entry;
-    uint64_t stored;  /* bytes of the current entry that are still in front of us, */
-    uint64_t padding; /* and what fills its last block */
-    struct tar_sparse sparse;
+    uint64_t offset;  /* in the archive, of the current entry's content */
+    uint64_t done;    /* bytes of it that were read */
+    uint64_t headers; /* bytes read while looking for the current entry */
+    bool is_open;
     bool is_sparse;
-    size_t piece;     /* of a sparse file: where reading is */
-    uint64_t logical; /* offset in the file's content */
+    bool in_headers;
+    bool in_entry;
     bool ended;
+    uint8_t buffer[BUFFER_SIZE];
 };
 
-static enum tt_status truncated(struct tt_error *err)
+static la_ssize_t read_source(struct archive *archive, void *user, const void **ret_data)
 {
-    return tt_error_set(err, TT_MALFORMED, "the archive ends too early: it was cut off");
+    struct tt_tar_reader *reader = user;
+    size_t length = 0;
+    enum tt_status status = reader->failure.status;
+    if (status == TT_OK)
+        status = reader->source.read(reader->source.user, reader->buffer, BUFFER_SIZE, &length, &reader->failure);
+    reader->headers += reader->in_headers ? length : 0;
+    if (status == TT_OK && reader->headers > HEADERS_LIMIT)
+        status = tt_error_set(&reader->failure, TT_MALFORMED, "%s: an entry has more than %d bytes of headers",
+                              reader->what, HEADERS_LIMIT);
+    reader->failure.status = status;
+    if (status != TT_OK) {
+        archive_set_error(archive, EIO, "source");
+        return ARCHIVE_FATAL;
+    }
+    *ret_data = reader->buffer;
+    return (la_ssize_t)length;
 }
 
-/* Up to `capacity` bytes, through the buffer only when they are few. */
-static enum tt_status input_some(struct tt_tar_reader *reader, void *data, size_t capacity, size_t *ret_length,
-                                 struct tt_error *err)
+/* Leaves the last byte to be read, so that a skip beyond the archive's end does not pass for its end. libarchive reads
+ * on after 0, so that read_source tells of a failure. */
+static la_int64_t skip_source(struct archive *archive, void *user, la_int64_t request)
 {
-    if (reader->start == reader->end && capacity < BUFFER_SIZE) {
-        size_t length = 0;
-        enum tt_status status = reader->source.read(reader->source.user, reader->buffer, BUFFER_SIZE, &length, err);
-        if (status != TT_OK)
-            return status;
-        reader->start = 0;
-        reader->end = length;
-    }
-    size_t length = reader->end - reader->start;
-    if (length > 0 || capacity < BUFFER_SIZE) {
-        length = length < capacity ? length : capacity;
-        memcpy(data, reader->buffer + reader->start, length);
-        reader->start += length;
-    } else {
-        enum tt_status status = reader->source.read(reader->source.user, data, capacity, &length, err);
-        if (status != TT_OK)
-            return status;
-    }
-    reader->position += length;
-    *ret_length = length;
-    return TT_OK;
-}
-
-static enum tt_status input(struct tt_tar_reader *reader, void *data, size_t length, struct tt_error *err)
-{
-    uint8_t *bytes = data;
-    while (length > 0) {
-        size_t got = 0;
-        enum tt_status status = input_some(reader, bytes, length, &got, err);
-        if (status != TT_OK)
-            return status;
-        if (got == 0)
-            return truncated(err);
-        bytes += got;
-        length -= got;
-    }
-    return TT_OK;
-}
-
-static enum tt_status skip(struct tt_tar_reader *reader, uint64_t length, struct tt_error *err)
-{
-    while (length > 0) {
-        uint64_t have = reader->end - reader->start;
-        if (have == 0 && reader->source.skip) {
-            reader->position += length;
-            return reader->source.skip(reader->source.user, length, err);
-        }
-        if (have == 0) {
-            enum tt_status status =
-                reader->source.read(reader->source.user, reader->buffer, BUFFER_SIZE, &reader->end, err);
-            reader->start = 0;
-            if (status != TT_OK) {
-                reader->end = 0;
-                return status;
-            }
-            if (reader->end == 0)
-                return truncated(err);
-            continue;
-        }
-        uint64_t step = have < length ? have : length;
-        reader->start += (size_t)step;
-        reader->position += step;
-        length -= step;
-    }
-    return TT_OK;
+    (void)archive;
+    struct tt_tar_reader *reader = user;
+    uint64_t length = (uint64_t)request - 1;
+    if (length == 0 || reader->failure.status != TT_OK)
+        return 0;
+    reader->failure.status = reader->source.skip(reader->source.user, length, &reader->failure);
+    return reader->failure.status == TT_OK ? (la_int64_t)length : 0;
 }
 
 enum tt_status tt_tar_reader_new(const struct tt_source *source, const char *what, struct tt_tar_reader **ret_reader,
                                  struct tt_error *err)
 {
-    struct tt_tar_reader *reader = calloc(1, sizeof *reader);
-    char *name = strdup(what);
-    if (!reader || !name) {
-        free(reader);
-        free(name);
+    struct tt_tar_reader *reader TT_CLEANUP(tt_tar_reader_free_cleanup) = calloc(1, sizeof *reader);
+    if (!reader)
         return tt_error_memory(err);
-    }
     reader->source = *source;
-    reader->what = name;
-    tar_extensions_clear(&reader->extensions);
-    *ret_reader = reader;
+    reader->what = strdup(what);
+    reader->archive = archive_read_new();
+    reader->locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!reader->what || !reader->archive || !reader->locale)
+        return tt_error_memory(err);
+    *ret_reader = TT_TAKE(reader);
     return TT_OK;
 }
 
@@ -125,58 +86,42 @@ void tt_tar_reader_free(struct tt_tar_reader *reader)
 {
     if (!reader)
         return;
-    tar_extensions_clear(&reader->extensions);
+    archive_read_free(reader->archive);
+    if (reader->locale)
+        freelocale(reader->locale);
     tt_entry_clear(&reader->entry);
-    free(reader->sparse.pieces);
     free(reader->what);
     free(reader);
 }
 
-/* The body of an extension header, with a NUL behind it. */
-static enum tt_status read_body(struct tt_tar_reader *reader, uint64_t size, char **ret_body, struct tt_error *err)
+static enum tt_status failed(struct tt_tar_reader *reader, struct tt_error *err)
 {
-    if (size > TAR_EXTENSION_LIMIT)
-        return tt_error_set(err, TT_MALFORMED, "an extension header has more than %d bytes", TAR_EXTENSION_LIMIT);
-    char *body TT_CLEANUP(tt_free_cleanup) = malloc((size_t)size + 1);
-    if (!body)
-        return tt_error_memory(err);
-    enum tt_status status = input(reader, body, (size_t)size, err);
-    if (status == TT_OK)
-        status = skip(reader, (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK, err);
-    if (status != TT_OK)
-        return status;
-    body[size] = '\0';
-    *ret_body = TT_TAKE(body);
-    return TT_OK;
-}
-
-/* A GNU long name is NUL-terminated; what follows the NUL does not count. */
-static enum tt_status read_long_name(struct tt_tar_reader *reader, uint64_t size, char **target, struct tt_error *err)
-{
-    char *body = NULL;
-    enum tt_status status = read_body(reader, size, &body, err);
-    if (status != TT_OK)
-        return status;
-    free(*target);
-    *target = body;
-    return TT_OK;
-}
-
-/* A second pax header in a row replaces the first one; GNU long names stay. */
-static enum tt_status read_pax(struct tt_tar_reader *reader, uint64_t size, bool global, struct tt_error *err)
-{
-    char *body TT_CLEANUP(tt_free_cleanup) = NULL;
-    enum tt_status status = read_body(reader, size, &body, err);
-    if (status != TT_OK)
-        return status;
-    if (!global) {
-        char *path = TT_TAKE(reader->extensions.gnu_path);
-        char *link = TT_TAKE(reader->extensions.gnu_link);
-        tar_extensions_clear(&reader->extensions);
-        reader->extensions.gnu_path = path;
-        reader->extensions.gnu_link = link;
+    if (reader->failure.status != TT_OK) {
+        if (err)
+            *err = reader->failure;
+        return reader->failure.status;
     }
-    return tar_pax_parse(body, (size_t)size, global, &reader->extensions, err);
+    if (archive_errno(reader->archive) == ENOMEM)
+        return tt_error_memory(err);
+    enum tt_status status =
+        tt_error_set(err, TT_MALFORMED, "%s: not a tar archive, or damaged, or cut off", reader->what);
+    const char *words = archive_error_string(reader->archive);
+    tt_error_detail(err, "%s", words ? words : "libarchive");
+    return status;
+}
+
+/* Not in tt_tar_reader_new: opening reads, and the source may not be ready then. */
+static enum tt_status open_archive(struct tt_tar_reader *reader, struct tt_error *err)
+{
+    struct archive *archive = reader->archive;
+    if (archive_read_support_format_tar(archive) != ARCHIVE_OK ||
+        archive_read_set_options(archive, "tar:!mac-ext,tar:!read_concatenated_archives") != ARCHIVE_OK ||
+        archive_read_set_read_callback(archive, read_source) != ARCHIVE_OK ||
+        (reader->source.skip && archive_read_set_skip_callback(archive, skip_source) != ARCHIVE_OK) ||
+        archive_read_set_callback_data(archive, reader) != ARCHIVE_OK || archive_read_open1(archive) != ARCHIVE_OK)
+        return failed(reader, err);
+    reader->is_open = true;
+    return TT_OK;
 }
 
 /* Strips what leads and trails, and refuses every path that two programs might read in two ways. */
@@ -211,334 +156,141 @@ static enum tt_status clean_path(const char *raw, char **ret_path, struct tt_err
     return TT_OK;
 }
 
-static enum tt_entry_type type_of(const struct tar_header *header)
+/* A symbolic link first: libarchive tells its target as a hard link's where the header had none beside pax's. */
+static enum tt_entry_type type_of(struct archive_entry *read)
 {
-    size_t length = strlen(header->path);
-    switch (header->type) {
-    case '\0':
-        return length > 0 && header->path[length - 1] == '/' ? TT_ENTRY_FOLDER : TT_ENTRY_FILE;
-    case '0':
-    case '7':
-    case 'S':
-        return TT_ENTRY_FILE;
-    case '1':
-        return TT_ENTRY_HARDLINK;
-    case '2':
+    mode_t type = archive_entry_filetype(read);
+    if (type == AE_IFLNK)
         return TT_ENTRY_SYMLINK;
-    case '5':
-        return TT_ENTRY_FOLDER;
-    default:
-        return TT_ENTRY_SPECIAL;
-    }
+    if (archive_entry_hardlink(read) && (type == 0 || type == AE_IFREG))
+        return TT_ENTRY_HARDLINK;
+    return type == AE_IFREG ? TT_ENTRY_FILE : type == AE_IFDIR ? TT_ENTRY_FOLDER : TT_ENTRY_SPECIAL;
 }
 
-static enum tt_status name_entry(const struct tar_header *header, const struct tar_extensions *said,
-                                 struct tt_entry *entry, struct tt_error *err)
+static enum tt_status take_link(struct archive_entry *read, struct tt_entry *entry, struct tt_error *err)
 {
-    const char *path = said->gnu_path ? said->gnu_path : said->real_path ? said->real_path : said->path;
-    enum tt_status status = clean_path(path ? path : header->path, &entry->path, err);
-    if (status != TT_OK)
-        return status;
-    const char *link = said->gnu_link ? said->gnu_link : said->link ? said->link : header->link;
+    const char *link = archive_entry_symlink(read) ? archive_entry_symlink(read) : archive_entry_hardlink(read);
+    if (entry->type != TT_ENTRY_SYMLINK && entry->type != TT_ENTRY_HARDLINK)
+        return link ? tt_error_set(err, TT_MALFORMED, "'%.300s' is no link and has a target", entry->path) : TT_OK;
+    if (!link || !link[0] || strlen(link) > TT_PATH_LIMIT)
+        return tt_error_set(err, TT_MALFORMED, "the target of the link '%.300s' is missing or too long", entry->path);
     if (entry->type == TT_ENTRY_HARDLINK)
         return clean_path(link, &entry->link_target, err);
-    if (entry->type != TT_ENTRY_SYMLINK)
-        return TT_OK;
-    if (strlen(link) > TT_PATH_LIMIT)
-        return tt_error_set(err, TT_MALFORMED, "the target of the link '%.300s' is too long", entry->path);
     entry->link_target = strdup(link);
     return entry->link_target ? TT_OK : tt_error_memory(err);
 }
 
-/* Form 1.0: the map is decimal lines in front of the data, padded to a block. */
-static enum tt_status read_number_line(struct tt_tar_reader *reader, uint64_t *used, uint64_t *ret_value,
-                                       struct tt_error *err)
+static enum tt_status take_numbers(struct archive_entry *read, struct tt_entry *entry, struct tt_error *err)
 {
-    char digits[20];
-    size_t length = 0;
-    for (;;) {
-        char byte = 0;
-        if (*used == reader->stored)
-            return truncated(err);
-        enum tt_status status = input(reader, &byte, 1, err);
-        if (status != TT_OK)
-            return status;
-        *used += 1;
-        if (byte == '\n')
-            break;
-        if (length == sizeof digits)
-            return tt_error_set(err, TT_MALFORMED, "the map of a sparse file is damaged");
-        digits[length++] = byte;
-    }
-    if (!tar_decimal(digits, length, ret_value))
-        return tt_error_set(err, TT_MALFORMED, "the map of a sparse file is damaged");
+    int64_t uid = archive_entry_uid(read);
+    int64_t gid = archive_entry_gid(read);
+    int64_t size = archive_entry_size(read);
+    if (uid < 0 || uid > UINT32_MAX || gid < 0 || gid > UINT32_MAX)
+        return tt_error_set(err, TT_MALFORMED, "the owner of '%.300s' is no number of 32 bits", entry->path);
+    if (size < 0 || size > INT64_MAX - BUFFER_SIZE || (size > 0 && entry->type != TT_ENTRY_FILE))
+        return tt_error_set(err, TT_MALFORMED, "the %s '%.300s' has a size that cannot be",
+                            tt_entry_type_name(entry->type), entry->path);
+    entry->mode = archive_entry_mode(read) & 07777;
+    entry->uid = (uint32_t)uid;
+    entry->gid = (uint32_t)gid;
+    entry->size = (uint64_t)size;
+    entry->mtime_seconds = archive_entry_mtime(read);
+    /* libarchive takes the fraction of a negative number for a positive one. */
+    entry->mtime_nanoseconds = entry->mtime_seconds < 0 ? 0 : (uint32_t)archive_entry_mtime_nsec(read);
     return TT_OK;
 }
 
-static enum tt_status read_map(struct tt_tar_reader *reader, struct tt_error *err)
+static enum tt_status take_entry(struct archive_entry *read, struct tt_entry *entry, struct tt_error *err)
 {
-    uint64_t used = 0;
-    uint64_t count = 0;
-    enum tt_status status = read_number_line(reader, &used, &count, err);
-    for (uint64_t i = 0; status == TT_OK && i < count; i++) {
-        uint64_t offset = 0;
-        uint64_t length = 0;
-        status = read_number_line(reader, &used, &offset, err);
-        if (status == TT_OK)
-            status = read_number_line(reader, &used, &length, err);
-        if (status == TT_OK)
-            status = tar_sparse_add(&reader->sparse, offset, length, err);
-    }
-    uint64_t rest = (TAR_BLOCK - used % TAR_BLOCK) % TAR_BLOCK;
-    if (status == TT_OK && rest > reader->stored - used)
-        return truncated(err);
-    if (status == TT_OK)
-        status = skip(reader, rest, err);
-    if (status == TT_OK)
-        reader->stored -= used + rest;
-    return status;
+    const char *path = archive_entry_pathname(read);
+    if (!path)
+        return tt_error_set(err, TT_MALFORMED, "an entry has no name");
+    entry->type = type_of(read);
+    enum tt_status status = clean_path(path, &entry->path, err);
+    if (status != TT_OK)
+        return status;
+    if (entry->type == TT_ENTRY_FILE && path[0] && path[strlen(path) - 1] == '/')
+        return tt_error_set(err, TT_MALFORMED, "the file '%.300s' has the name of a folder", path);
+    status = take_numbers(read, entry, err);
+    return status == TT_OK ? take_link(read, entry, err) : status;
 }
 
-static enum tt_status read_old_map(struct tt_tar_reader *reader, const uint8_t first[TAR_BLOCK], struct tt_error *err)
+/* Passes the current entry's content. It must end where its size says: else others would find other entries, or what
+ * reads at tt_tar_reader_offset other bytes. */
+static enum tt_status leave_entry(struct tt_tar_reader *reader, struct tt_error *err)
 {
-    uint8_t block[TAR_BLOCK];
-    bool more = false;
-    enum tt_status status = tar_sparse_parse_old(&reader->sparse, first, true, &more, &reader->entry.size, err);
-    while (status == TT_OK && more) {
-        status = input(reader, block, sizeof block, err);
-        if (status == TT_OK)
-            status = tar_sparse_parse_old(&reader->sparse, block, false, &more, NULL, err);
-    }
-    return status;
-}
-
-/* Finds out whether the file is sparse in one of four forms, and reads its map. */
-static enum tt_status prepare_sparse(struct tt_tar_reader *reader, const struct tar_header *header,
-                                     const uint8_t block[TAR_BLOCK], struct tt_error *err)
-{
-    struct tar_extensions *said = &reader->extensions;
-    reader->sparse.count = 0;
-    bool in_data = said->sparse_major == 1 && said->sparse_minor == 0;
-    if (!in_data && (said->sparse_major > 0 || said->sparse_minor > 1))
-        return tt_error_set(err, TT_MALFORMED, "a sparse file is in a form that is not known");
-    reader->is_sparse = header->type == 'S' || in_data || said->has_map;
-    if (!reader->is_sparse)
+    if (!reader->in_entry)
         return TT_OK;
-    if (reader->entry.type != TT_ENTRY_FILE || (header->type == 'S' && (in_data || said->has_map || !header->is_gnu)))
-        return tt_error_set(err, TT_MALFORMED, "a sparse map belongs to no file");
-    if (header->type != 'S' && !said->has_real_size)
-        return tt_error_set(err, TT_MALFORMED, "a sparse file does not say its size");
-    enum tt_status status = TT_OK;
-    reader->entry.size = said->real_size;
-    if (header->type == 'S') {
-        status = read_old_map(reader, block, err);
-    } else if (in_data) {
-        status = read_map(reader, err);
-    } else {
-        struct tar_sparse map = reader->sparse;
-        reader->sparse = said->sparse;
-        said->sparse = map;
-    }
-    if (status != TT_OK)
-        return status;
-    return tar_sparse_check(&reader->sparse, reader->entry.size, reader->stored, err);
-}
-
-static enum tt_status build_entry(struct tt_tar_reader *reader, const struct tar_header *header,
-                                  const uint8_t block[TAR_BLOCK], struct tt_error *err)
-{
-    const struct tar_extensions *said = &reader->extensions;
-    struct tt_entry *entry = &reader->entry;
-    tt_entry_clear(entry);
-    entry->type = type_of(header);
-    entry->mode = header->mode;
-    entry->uid = said->has_uid ? said->uid : header->uid;
-    entry->gid = said->has_gid ? said->gid : header->gid;
-    entry->mtime_seconds = said->has_mtime ? said->mtime_seconds : header->mtime;
-    entry->mtime_nanoseconds = said->has_mtime ? said->mtime_nanoseconds : 0;
-    enum tt_status status = name_entry(header, said, entry, err);
-    if (status != TT_OK)
-        return status;
-    uint64_t size = said->has_size ? said->size : header->size;
-    bool header_only =
-        header->type >= '1' && header->type <= '6'; /* links, devices, folders, pipes: whatever is said */
-    reader->stored = header_only ? 0 : size;
-    reader->padding = (TAR_BLOCK - reader->stored % TAR_BLOCK) % TAR_BLOCK;
-    entry->size = entry->type == TT_ENTRY_FILE ? size : 0;
-    reader->piece = 0;
-    reader->logical = 0;
-    return prepare_sparse(reader, header, block, err);
-}
-
-/* As many of `length` bytes as there are before the end. */
-static enum tt_status input_rest(struct tt_tar_reader *reader, uint8_t *data, size_t length, size_t *ret_length,
-                                 struct tt_error *err)
-{
-    size_t have = 0;
-    while (have < length) {
-        size_t got = 0;
-        enum tt_status status = input_some(reader, data + have, length - have, &got, err);
-        if (status != TT_OK)
-            return status;
-        if (got == 0)
-            break;
-        have += got;
-    }
-    *ret_length = have;
+    reader->in_entry = false;
+    if (archive_read_data_skip(reader->archive) != ARCHIVE_OK)
+        return failed(reader, err);
+    uint64_t end = reader->offset + (reader->entry.size + BLOCK - 1) / BLOCK * BLOCK;
+    if (!reader->is_sparse && (uint64_t)archive_filter_bytes(reader->archive, 0) != end)
+        return tt_error_set(err, TT_MALFORMED, "%s: the size of '%.300s' is ambiguous", reader->what,
+                            reader->entry.path);
     return TT_OK;
 }
 
-/* A block of zeros ends the archive, if nothing but the end or another such block follows. */
-static enum tt_status check_end(struct tt_tar_reader *reader, struct tt_error *err)
+/* In the C locale libarchive converts no name but ASCII, warns, and leaves the name as it is; in others it would
+ * normalise. Every other warning is of something that it did not understand. */
+static enum tt_status enter_entry(struct tt_tar_reader *reader, struct archive_entry **ret_read, struct tt_error *err)
 {
-    uint8_t block[TAR_BLOCK];
-    size_t length = 0;
-    enum tt_status status = input_rest(reader, block, sizeof block, &length, err);
-    if (status != TT_OK)
-        return status;
-    if (length == sizeof block && !tar_block_is_zero(block))
-        return tt_error_set(err, TT_MALFORMED, "a header is missing: the archive is damaged");
-    reader->ended = true;
-    return TT_OK;
-}
-
-/* Past what fills the last block of the entry before. Some writers (umoci insert) leave that out at the very end. */
-static enum tt_status skip_padding(struct tt_tar_reader *reader, struct tt_error *err)
-{
-    uint8_t padding[TAR_BLOCK];
-    size_t want = (size_t)reader->padding;
-    size_t length = 0;
-    reader->padding = 0;
-    enum tt_status status = input_rest(reader, padding, want, &length, err);
-    if (status != TT_OK)
-        return status;
-    if (length < want && length > 0)
-        return truncated(err);
-    reader->ended = length < want;
-    return TT_OK;
-}
-
-/* The next header, or the end: zeros, or nothing more at all, as the same writers leave the zeros out too. */
-static enum tt_status next_header(struct tt_tar_reader *reader, bool may_end, uint8_t block[TAR_BLOCK],
-                                  struct tar_header *header, struct tt_error *err)
-{
-    size_t length = 0;
-    enum tt_status status = input_rest(reader, block, TAR_BLOCK, &length, err);
-    if (status != TT_OK)
-        return status;
-    if (length == 0 && may_end && reader->position > 0) {
-        reader->ended = true;
-        return TT_OK;
-    }
-    if (length < TAR_BLOCK)
-        return truncated(err);
-    if (tar_block_is_zero(block))
-        return may_end ? check_end(reader, err) : truncated(err);
-    return tar_header_parse(block, header, err);
-}
-
-static bool is_extension(char type)
-{
-    return type == 'x' || type == 'g' || type == 'L' || type == 'K';
-}
-
-static enum tt_status read_extension(struct tt_tar_reader *reader, const struct tar_header *header,
-                                     struct tt_error *err)
-{
-    struct tar_extensions *extensions = &reader->extensions;
-    if (header->type == 'x' || header->type == 'g')
-        return read_pax(reader, header->size, header->type == 'g', err);
-    return read_long_name(reader, header->size, header->type == 'L' ? &extensions->gnu_path : &extensions->gnu_link,
-                          err);
-}
-
-static enum tt_status next(struct tt_tar_reader *reader, struct tt_error *err)
-{
-    uint8_t block[TAR_BLOCK];
-    struct tar_header header = {.type = 'g'};
-    bool announced = false; /* an extension header must be followed by its entry */
-    enum tt_status status = skip(reader, reader->stored, err);
-    reader->stored = 0;
-    if (status == TT_OK)
-        status = skip_padding(reader, err);
-    while (status == TT_OK && !reader->ended && is_extension(header.type)) {
-        status = next_header(reader, !announced, block, &header, err);
-        if (status != TT_OK || reader->ended || !is_extension(header.type))
-            break;
-        announced = announced || header.type != 'g';
-        status = read_extension(reader, &header, err);
-    }
-    if (status == TT_OK && !reader->ended)
-        status = build_entry(reader, &header, block, err);
-    tar_extensions_clear(&reader->extensions);
-    return status;
+    locale_t before = uselocale(reader->locale);
+    reader->headers = 0;
+    reader->in_headers = true;
+    errno = 0; /* libarchive looks for ENOMEM in it */
+    int result = archive_read_next_header(reader->archive, ret_read);
+    reader->in_headers = false;
+    uselocale(before);
+    reader->ended = result == ARCHIVE_EOF;
+    bool unconverted = result == ARCHIVE_WARN && archive_errno(reader->archive) == EILSEQ;
+    return result == ARCHIVE_OK || reader->ended || unconverted ? TT_OK : failed(reader, err);
 }
 
 enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_entry **ret_entry, struct tt_error *err)
 {
-    enum tt_status status = reader->ended ? TT_OK : next(reader, err);
-    if (status == TT_MALFORMED)
-        tt_error_context(err, "%s", reader->what);
+    struct archive_entry *read = NULL;
+    enum tt_status status = reader->is_open ? leave_entry(reader, err) : open_archive(reader, err);
+    if (status == TT_OK && !reader->ended)
+        status = enter_entry(reader, &read, err);
     if (status != TT_OK)
         return status;
-    *ret_entry = reader->ended ? NULL : &reader->entry;
-    return TT_OK;
-}
-
-static enum tt_status read_plain(struct tt_tar_reader *reader, void *data, size_t capacity, size_t *ret_length,
-                                 struct tt_error *err)
-{
-    size_t length = reader->stored < capacity ? (size_t)reader->stored : capacity;
-    size_t got = 0;
-    if (length > 0) {
-        enum tt_status status = input_some(reader, data, length, &got, err);
-        if (status != TT_OK)
-            return status;
-        if (got == 0)
-            return truncated(err);
+    tt_entry_clear(&reader->entry);
+    if (reader->ended) {
+        *ret_entry = NULL;
+        return TT_OK;
     }
-    reader->stored -= got;
-    reader->logical += got;
-    *ret_length = got;
-    return TT_OK;
-}
-
-static enum tt_status read_sparse(struct tt_tar_reader *reader, void *data, size_t capacity, size_t *ret_length,
-                                  struct tt_error *err)
-{
-    const struct tar_sparse *map = &reader->sparse;
-    while (reader->piece < map->count &&
-           map->pieces[reader->piece].offset + map->pieces[reader->piece].length <= reader->logical)
-        reader->piece++;
-    bool in_map = reader->piece < map->count;
-    uint64_t data_start = in_map ? map->pieces[reader->piece].offset : reader->entry.size;
-    if (reader->logical >= data_start && in_map) {
-        uint64_t left = data_start + map->pieces[reader->piece].length - reader->logical;
-        return read_plain(reader, data, left < capacity ? (size_t)left : capacity, ret_length, err);
+    status = take_entry(read, &reader->entry, err);
+    if (status != TT_OK) {
+        tt_error_context(err, "%s", reader->what);
+        return status;
     }
-    uint64_t hole = data_start - reader->logical;
-    size_t length = hole < capacity ? (size_t)hole : capacity;
-    memset(data, 0, length);
-    reader->logical += length;
-    *ret_length = length;
+    reader->in_entry = true;
+    reader->offset = (uint64_t)archive_filter_bytes(reader->archive, 0);
+    reader->done = 0;
+    reader->is_sparse = archive_entry_sparse_count(read) > 0;
+    *ret_entry = &reader->entry;
     return TT_OK;
 }
 
 enum tt_status tt_tar_reader_read(struct tt_tar_reader *reader, void *data, size_t capacity, size_t *ret_length,
                                   struct tt_error *err)
 {
-    if (reader->entry.type != TT_ENTRY_FILE || capacity == 0) {
-        *ret_length = 0;
-        return TT_OK;
+    uint64_t left = reader->in_entry ? reader->entry.size - reader->done : 0;
+    size_t length = left < capacity ? (size_t)left : capacity;
+    la_ssize_t got = length > 0 ? archive_read_data(reader->archive, data, length) : 0;
+    if (got < 0 || (got == 0 && length > 0 && !reader->is_sparse))
+        return failed(reader, err);
+    if (got == 0) { /* a hole at the end is not told */
+        memset(data, 0, length);
+        got = (la_ssize_t)length;
     }
-    enum tt_status status = reader->is_sparse ? read_sparse(reader, data, capacity, ret_length, err)
-                                              : read_plain(reader, data, capacity, ret_length, err);
-    if (status == TT_MALFORMED)
-        tt_error_context(err, "%s", reader->what);
-    return status;
+    reader->done += (uint64_t)got;
+    *ret_length = (size_t)got;
+    return TT_OK;
 }
 
 off_t tt_tar_reader_offset(const struct tt_tar_reader *reader)
 {
-    return reader->is_sparse || reader->position > INT64_MAX ? -1 : (off_t)reader->position;
+    return reader->is_sparse ? -1 : (off_t)reader->offset;
 }

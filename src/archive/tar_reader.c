@@ -15,6 +15,13 @@ enum {
     HEADERS_LIMIT = 1 << 18 /* bytes of one entry's headers, give or take a buffer: maps of sparse files use memory */
 };
 
+/* A symbolic link that libarchive is given in front of every archive. Up to 3.7 it loses the target of the first one
+ * that is in a pax header only, as Go writes targets without any ASCII, unless it has seen a link before. */
+static const uint8_t primer[BLOCK] = {
+    [0] = '-',   [148] = '0', '0', '2', '0', '3', '3',  '\0', ' ', '2',
+    [157] = '-', [257] = 'u', 's', 't', 'a', 'r', '\0', '0',  '0',
+};
+
 struct tt_tar_reader {
     struct tt_source source;
     char *what;
@@ -25,6 +32,7 @@ struct tt_tar_reader {
     uint64_t offset;  /* in the archive, of the current entry's content */
     uint64_t done;    /* bytes of it that were read */
     uint64_t headers; /* bytes read while looking for the current entry */
+    bool is_primed;
     bool is_open;
     bool is_sparse;
     bool in_headers;
@@ -36,6 +44,11 @@ struct tt_tar_reader {
 static la_ssize_t read_source(struct archive *archive, void *user, const void **ret_data)
 {
     struct tt_tar_reader *reader = user;
+    if (!reader->is_primed) {
+        reader->is_primed = true;
+        *ret_data = primer;
+        return sizeof primer;
+    }
     size_t length = 0;
     enum tt_status status = reader->failure.status;
     if (status == TT_OK)
@@ -114,11 +127,13 @@ static enum tt_status failed(struct tt_tar_reader *reader, struct tt_error *err)
 static enum tt_status open_archive(struct tt_tar_reader *reader, struct tt_error *err)
 {
     struct archive *archive = reader->archive;
+    struct archive_entry *link = NULL;
     if (archive_read_support_format_tar(archive) != ARCHIVE_OK ||
         archive_read_set_options(archive, "tar:!mac-ext,tar:!read_concatenated_archives") != ARCHIVE_OK ||
         archive_read_set_read_callback(archive, read_source) != ARCHIVE_OK ||
         (reader->source.skip && archive_read_set_skip_callback(archive, skip_source) != ARCHIVE_OK) ||
-        archive_read_set_callback_data(archive, reader) != ARCHIVE_OK || archive_read_open1(archive) != ARCHIVE_OK)
+        archive_read_set_callback_data(archive, reader) != ARCHIVE_OK || archive_read_open1(archive) != ARCHIVE_OK ||
+        archive_read_next_header(archive, &link) != ARCHIVE_OK)
         return failed(reader, err);
     reader->is_open = true;
     return TT_OK;
@@ -156,22 +171,27 @@ static enum tt_status clean_path(const char *raw, char **ret_path, struct tt_err
     return TT_OK;
 }
 
-/* A symbolic link first: libarchive tells its target as a hard link's where the header had none beside pax's. */
 static enum tt_entry_type type_of(struct archive_entry *read)
 {
-    mode_t type = archive_entry_filetype(read);
-    if (type == AE_IFLNK)
-        return TT_ENTRY_SYMLINK;
-    if (archive_entry_hardlink(read) && (type == 0 || type == AE_IFREG))
+    if (archive_entry_hardlink(read)) /* some tools give these the type of what they lead to */
         return TT_ENTRY_HARDLINK;
-    return type == AE_IFREG ? TT_ENTRY_FILE : type == AE_IFDIR ? TT_ENTRY_FOLDER : TT_ENTRY_SPECIAL;
+    switch (archive_entry_filetype(read)) {
+    case AE_IFREG:
+        return TT_ENTRY_FILE;
+    case AE_IFDIR:
+        return TT_ENTRY_FOLDER;
+    case AE_IFLNK:
+        return TT_ENTRY_SYMLINK;
+    default:
+        return TT_ENTRY_SPECIAL;
+    }
 }
 
 static enum tt_status take_link(struct archive_entry *read, struct tt_entry *entry, struct tt_error *err)
 {
-    const char *link = archive_entry_symlink(read) ? archive_entry_symlink(read) : archive_entry_hardlink(read);
     if (entry->type != TT_ENTRY_SYMLINK && entry->type != TT_ENTRY_HARDLINK)
-        return link ? tt_error_set(err, TT_MALFORMED, "'%.300s' is no link and has a target", entry->path) : TT_OK;
+        return TT_OK;
+    const char *link = entry->type == TT_ENTRY_SYMLINK ? archive_entry_symlink(read) : archive_entry_hardlink(read);
     if (!link || !link[0] || strlen(link) > TT_PATH_LIMIT)
         return tt_error_set(err, TT_MALFORMED, "the target of the link '%.300s' is missing or too long", entry->path);
     if (entry->type == TT_ENTRY_HARDLINK)
@@ -215,6 +235,12 @@ static enum tt_status take_entry(struct archive_entry *read, struct tt_entry *en
     return status == TT_OK ? take_link(read, entry, err) : status;
 }
 
+/* In the archive, of what comes next. */
+static uint64_t position(const struct tt_tar_reader *reader)
+{
+    return (uint64_t)archive_filter_bytes(reader->archive, 0) - sizeof primer;
+}
+
 /* Passes the current entry's content. It must end where its size says: else others would find other entries, or what
  * reads at tt_tar_reader_offset other bytes. */
 static enum tt_status leave_entry(struct tt_tar_reader *reader, struct tt_error *err)
@@ -225,7 +251,7 @@ static enum tt_status leave_entry(struct tt_tar_reader *reader, struct tt_error 
     if (archive_read_data_skip(reader->archive) != ARCHIVE_OK)
         return failed(reader, err);
     uint64_t end = reader->offset + (reader->entry.size + BLOCK - 1) / BLOCK * BLOCK;
-    if (!reader->is_sparse && (uint64_t)archive_filter_bytes(reader->archive, 0) != end)
+    if (!reader->is_sparse && position(reader) != end)
         return tt_error_set(err, TT_MALFORMED, "%s: the size of '%.300s' is ambiguous", reader->what,
                             reader->entry.path);
     return TT_OK;
@@ -242,7 +268,7 @@ static enum tt_status enter_entry(struct tt_tar_reader *reader, struct archive_e
     int result = archive_read_next_header(reader->archive, ret_read);
     reader->in_headers = false;
     uselocale(before);
-    reader->ended = result == ARCHIVE_EOF;
+    reader->ended = result == ARCHIVE_EOF && position(reader) > 0; /* nothing at all is not an archive */
     bool unconverted = result == ARCHIVE_WARN && archive_errno(reader->archive) == EILSEQ;
     return result == ARCHIVE_OK || reader->ended || unconverted ? TT_OK : failed(reader, err);
 }
@@ -266,7 +292,7 @@ enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_
         return status;
     }
     reader->in_entry = true;
-    reader->offset = (uint64_t)archive_filter_bytes(reader->archive, 0);
+    reader->offset = position(reader);
     reader->done = 0;
     reader->is_sparse = archive_entry_sparse_count(read) > 0;
     *ret_entry = &reader->entry;

@@ -101,7 +101,7 @@ TT_MUST_USE enum tt_status oci_index_read(const struct oci_layout *layout, struc
 /* The tag that an entry of index.json has; NULL when it has none. */
 const char *oci_index_entry_tag(const cJSON *entry);
 bool oci_index_entry_is(const cJSON *entry, const char *tag);
-/* The index with `tag` naming `manifest` (NULL: naming nothing any more); all other entries stay as they are. */
+/* The index with `tag` naming `manifest`; all other entries stay as they are. */
 TT_MUST_USE enum tt_status oci_index_put(struct tt_buffer *text, const char *tag, const struct oci_descriptor *manifest,
                                          struct tt_error *err);
 

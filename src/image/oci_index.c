@@ -82,34 +82,21 @@ static enum tt_status make_entry(const char *tag, const struct oci_descriptor *m
     return TT_OK;
 }
 
-/* Takes every entry of the tag out, and puts the new one where the first of them was. */
-static enum tt_status put_entry(cJSON *manifests, const char *tag, const struct oci_descriptor *manifest,
-                                struct tt_error *err)
+/* Moves the entries over to `kept`: the new one takes the place of the first that has its tag, or comes last. */
+static enum tt_status move_entries(cJSON *manifests, const char *tag, cJSON *made, cJSON *kept, struct tt_error *err)
 {
-    int place = 0;
-    int found = -1;
-    for (cJSON *entry = manifests->child; entry;) {
-        cJSON *next = entry->next;
-        if (oci_index_entry_is(entry, tag)) {
-            found = found < 0 ? place : found;
-            cJSON_Delete(cJSON_DetachItemViaPointer(manifests, entry));
-        } else {
-            place++;
-        }
-        entry = next;
+    bool placed = false;
+    for (cJSON *entry; (entry = cJSON_DetachItemFromArray(manifests, 0));) {
+        bool replaced = oci_index_entry_is(entry, tag);
+        if (replaced)
+            cJSON_Delete(entry);
+        if (replaced && placed)
+            continue;
+        placed = placed || replaced;
+        if (!cJSON_AddItemToArray(kept, replaced ? made : entry))
+            return tt_error_memory(err);
     }
-    if (!manifest)
-        return TT_OK;
-    cJSON *made = NULL;
-    enum tt_status status = make_entry(tag, manifest, &made, err);
-    if (status != TT_OK)
-        return status;
-    if (!(found >= 0 && found < place ? cJSON_InsertItemInArray(manifests, found, made)
-                                      : cJSON_AddItemToArray(manifests, made))) {
-        cJSON_Delete(made);
-        return tt_error_memory(err);
-    }
-    return TT_OK;
+    return placed || cJSON_AddItemToArray(kept, made) ? TT_OK : tt_error_memory(err);
 }
 
 enum tt_status oci_index_put(struct tt_buffer *text, const char *tag, const struct oci_descriptor *manifest,
@@ -117,13 +104,16 @@ enum tt_status oci_index_put(struct tt_buffer *text, const char *tag, const stru
 {
     static const struct tt_json_step steps[] = {{.member = "manifests"}};
     cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
-    enum tt_status status = oci_index_parse(text, &root, err);
-    cJSON *manifests = status == TT_OK ? cJSON_GetObjectItemCaseSensitive(root, "manifests") : NULL;
+    cJSON *kept TT_CLEANUP(tt_json_cleanup) = cJSON_CreateArray();
+    cJSON *made = NULL;
+    enum tt_status status = kept ? oci_index_parse(text, &root, err) : tt_error_memory(err);
     if (status == TT_OK)
-        status = put_entry(manifests, tag, manifest, err);
+        status = make_entry(tag, manifest, &made, err);
+    if (status == TT_OK)
+        status = move_entries(cJSON_GetObjectItemCaseSensitive(root, "manifests"), tag, made, kept, err);
     if (status != TT_OK)
         return status;
-    char *printed = cJSON_PrintUnformatted(manifests);
+    char *printed = cJSON_PrintUnformatted(kept);
     if (!printed)
         return tt_error_memory(err);
     status = tt_json_put(text, steps, 1, printed, err);

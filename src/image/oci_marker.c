@@ -14,7 +14,9 @@
 enum { MARKER_LIMIT = OCI_BLOB_LIMIT * OCI_DIGEST_TEXT, RANDOM_SIZE = 8 };
 
 static const char PREFIX[] = ".traintoken-pending-";
-static const char INDEX_TEMPORARY[] = ".index.json.traintoken"; /* what tt_file_replace leaves when it is killed */
+/* What tt_file_replace leaves when it is killed. */
+static const char INDEX_TEMPORARY[] = ".index.json.traintoken";
+static const char LAYOUT_TEMPORARY[] = ".oci-layout.traintoken";
 static const char MADE_LAYOUT[] = "made layout";
 static const char MADE_FOLDER[] = "made folder";
 
@@ -143,6 +145,7 @@ static void remove_new_layout(const struct oci_marker *marker)
 {
     int folder = marker->layout.folder;
     unlinkat(folder, "oci-layout", 0);
+    unlinkat(folder, LAYOUT_TEMPORARY, 0);
     unlinkat(folder, "blobs/sha256", AT_REMOVEDIR);
     unlinkat(folder, "blobs/sha512", AT_REMOVEDIR);
     unlinkat(folder, "blobs", AT_REMOVEDIR);

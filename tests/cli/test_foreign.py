@@ -56,7 +56,7 @@ class Trains(Case):
                "é" * 60 + "/" + "x" * 200: b"6", "a.b/c": b"7", "a/c": b"8", "a-b/c": b"9"}
         forms = {
             "compact, no query": dict(definition=definition, query=None, style="compact"),
-            "numeric creator id": dict(creator_id=12345678901234567890),
+            "numeric creator id": dict(creator_id=2**53 - 1),
             "non-ASCII creator id": dict(creator_id="forschéř-ü"),
             "leading ./ in file_list": dict(definition=definition, file_list=["./main.py"]),
             "query.json in file_list": dict(definition=definition, file_list=["main.py", "query.json"]),

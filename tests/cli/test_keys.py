@@ -112,7 +112,7 @@ class Finding(KeyCase):
                 self.fails((5, 6), words if name == "curve" else [], key=name)
 
     def test_a_train_for_another_key(self):
-        result = self.fails(5, ["alpha"], key="outsider", pin=None)
+        result = self.fails(5, [], key="outsider", pin=None)
         self.assertEqual(len(set(re.findall(r"SHA256:[A-Za-z0-9+/]{43}", result.err))), 2, str(result))
 
     def test_a_file_is_no_key(self):
@@ -127,7 +127,7 @@ class Finding(KeyCase):
 
     def test_uris(self):
         tokens().uri("alpha")
-        serial, = re.findall(r"serial=([^;\s]+)", self.works("--json").json["key"]["uri"])
+        serial, = re.findall(r"serial=([^;\s]+)", self.works("--json")["key"]["uri"])
         good = [f"pkcs11:serial={serial};object=key", "pkcs11:token=alpha;manufacturer=SoftHSM%20project;object=key",
                 "pkcs11:token=alpha;model=SoftHSM%20v2;type=private", "pkcs11:object=key;token=alpha;id=%01",
                 "pkcs11:token=al%70ha;object=key", "pkcs11:token=alpha;object=key;type=public",
@@ -142,11 +142,11 @@ class Finding(KeyCase):
                     self.works(key=uri, module="module-path" not in uri)
         bad = ["pkcs11", "pkcs11:", "pkcs11:token", "pkcs11:token=%zz", "pkcs11:token=alpha;unknown=1",
                "pkcs11:token=alpha;object=key;vendor-x", "pkcs11:token=alpha;token=beta", "pkcs11:slot-id=x",
-               "pkcs11:token=alpha object=key", "pkcs12:token=alpha"]
+               "pkcs12:token=alpha"]
         for uri in bad:
             with self.subTest(uri=uri):
                 self.refused((2, 6) if uri == "pkcs11:" else 2, [], "pre-run", "--station", "alpha", "--key", uri,
-                             self.train)
+                             "--module", tokens().module, self.train)
 
     def test_no_key_or_station_given(self):
         self.refused(2, ["--key", "PRIVATE_KEY_PATH"], "pre-run", "--station", "alpha", self.train)
@@ -213,7 +213,8 @@ class Pins(KeyCase):
         for uri in (f"{tokens().uri('alpha')}?pin-value={PIN}", f"{tokens().uri('alpha')};pin-value={PIN}"):
             with self.subTest(uri=uri):
                 result = self.works(key=uri, pin=None)
-                self.assertIn("warning", result.err)
+                if ";pin-value" in uri:  # where RFC 7512 does not have it
+                    self.assertIn("warning", result.err)
                 self.assertNotIn(PIN, result.err + result.out)
                 said = self.works("--json", key=uri, pin=None)
                 self.assertNotIn(PIN, str(said))

@@ -7,7 +7,9 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -208,7 +210,8 @@ def snapshot(*places):
                 if os.path.islink(path):
                     seen[path] = "link " + os.readlink(path)
                 else:
-                    seen[path] = (os.stat(path).st_mode, pathlib.Path(path).read_bytes())
+                    mode = os.stat(path).st_mode
+                    seen[path] = (mode, pathlib.Path(path).read_bytes() if stat.S_ISREG(mode) else None)
     return seen
 
 
@@ -300,7 +303,7 @@ class Case(unittest.TestCase):
         for word in [words] if isinstance(words, str) else words:
             self.assertIn(word.lower(), result.err.lower(), str(result))
         self.assertTrue(any(line.startswith("traintoken: ") for line in result.err.splitlines()), str(result))
-        if "--json" not in arguments:
+        if "--json" not in arguments and arguments[0] != "verify":  # verify tells what holds as it goes
             self.assertEqual(result.out, "", str(result))
         self.assertEqual(difference(before, self.everything(*untouched)), [], f"touched by {result}")
         self.assertNotIn(PIN, result.out + result.err)
@@ -320,6 +323,14 @@ class Case(unittest.TestCase):
             child.send_signal(with_signal)
             child.communicate(timeout=60)
         return child.returncode
+
+    def peak(self, argv, status=0):
+        """Runs argv, demands its status, and gives its peak memory in KiB."""
+        done = subprocess.run([sys.executable, "-B", "-S", "-m", "support.peak", *argv], stdout=subprocess.PIPE,
+                              env=self.environment(PRIVATE_KEY_PASSWORD=PIN, PYTHONPATH=str(SOURCE / "tests")),
+                              text=True, check=True)
+        self.assertEqual(int(done.stdout.split()[0]), status)
+        return int(done.stdout.split()[1])
 
     # ------------------------------------------------------------------------------------------ checks
 

@@ -6,29 +6,29 @@
 
 #include "base/secret.h"
 
+struct slot {
+    uint8_t *data;
+    size_t length;
+};
+
 struct tt_lane {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     tt_lane_consume consume;
     void *user;
-    uint8_t *ring;
-    size_t capacity;
-    uint64_t written;  /* bytes ever put in */
-    uint64_t consumed; /* bytes ever taken out */
-    bool ended;        /* no more will be written */
-    bool dropped;      /* what is left in the ring does not matter */
+    struct slot slots[TT_LANE_SLOTS];
+    size_t slot_size;
+    uint64_t filled;   /* slots ever handed to the consumer; the next one is the producer's */
+    uint64_t consumed; /* slots ever given back */
+    bool ended;        /* no more will come */
+    bool dropped;      /* what is left in the slots does not matter */
     struct tt_error failure;
 };
 
-/* The largest run of bytes that is contiguous in the ring, capped so that the producer gets room early. */
-static size_t next_run(const struct tt_lane *lane)
+static struct slot *slot_of(struct tt_lane *lane, uint64_t number)
 {
-    size_t available = (size_t)(lane->written - lane->consumed);
-    size_t start = (size_t)(lane->consumed % lane->capacity);
-    size_t run = lane->capacity - start < available ? lane->capacity - start : available;
-    size_t most = lane->capacity / 4 > 0 ? lane->capacity / 4 : lane->capacity;
-    return run < most ? run : most;
+    return &lane->slots[number % TT_LANE_SLOTS];
 }
 
 static void *run_lane(void *argument)
@@ -36,17 +36,16 @@ static void *run_lane(void *argument)
     struct tt_lane *lane = argument;
     pthread_mutex_lock(&lane->lock);
     for (;;) {
-        while (lane->written == lane->consumed && !lane->ended && !lane->dropped)
+        while (lane->filled == lane->consumed && !lane->ended && !lane->dropped)
             pthread_cond_wait(&lane->changed, &lane->lock);
-        if (lane->dropped || lane->written == lane->consumed)
+        if (lane->dropped || lane->filled == lane->consumed)
             break;
-        size_t length = next_run(lane);
-        const uint8_t *data = lane->ring + lane->consumed % lane->capacity;
+        const struct slot *slot = slot_of(lane, lane->consumed);
         pthread_mutex_unlock(&lane->lock);
         struct tt_error failure = TT_ERROR_INIT;
-        enum tt_status status = lane->consume(lane->user, data, length, &failure);
+        enum tt_status status = lane->consume(lane->user, slot->data, slot->length, &failure);
         pthread_mutex_lock(&lane->lock);
-        lane->consumed += length;
+        lane->consumed++;
         if (status != TT_OK) {
             lane->failure = failure;
             lane->failure.status = status;
@@ -63,9 +62,10 @@ static void release(struct tt_lane *lane)
 {
     pthread_cond_destroy(&lane->changed);
     pthread_mutex_destroy(&lane->lock);
-    if (lane->ring)
-        tt_wipe(lane->ring, lane->capacity);
-    free(lane->ring);
+    uint8_t *memory = lane->slots[0].data;
+    if (memory)
+        tt_wipe(memory, TT_LANE_SLOTS * lane->slot_size);
+    free(memory);
     free(lane);
 }
 
@@ -79,9 +79,11 @@ enum tt_status tt_lane_start(size_t capacity, tt_lane_consume consume, void *use
     pthread_cond_init(&lane->changed, NULL);
     lane->consume = consume;
     lane->user = user;
-    lane->capacity = capacity;
-    lane->ring = malloc(capacity);
-    if (!lane->ring || pthread_create(&lane->thread, NULL, run_lane, lane) != 0) {
+    lane->slot_size = capacity / TT_LANE_SLOTS;
+    uint8_t *memory = malloc(TT_LANE_SLOTS * lane->slot_size);
+    for (size_t i = 0; memory && i < TT_LANE_SLOTS; i++)
+        lane->slots[i].data = memory + i * lane->slot_size;
+    if (!memory || pthread_create(&lane->thread, NULL, run_lane, lane) != 0) {
         release(lane);
         return tt_error_memory(err);
     }
@@ -96,39 +98,71 @@ static enum tt_status failure_of(const struct tt_lane *lane, struct tt_error *er
     return lane->failure.status;
 }
 
-enum tt_status tt_lane_write(struct tt_lane *lane, const void *data, size_t length, struct tt_error *err)
+/* Hands the producer's slot to the consumer, if there is anything in it, and waits for the next one to be free. */
+static enum tt_status turn(struct tt_lane *lane, struct tt_error *err)
 {
-    const uint8_t *bytes = data;
     pthread_mutex_lock(&lane->lock);
-    while (length > 0) {
-        while (lane->written - lane->consumed == lane->capacity && !lane->dropped)
-            pthread_cond_wait(&lane->changed, &lane->lock);
-        if (lane->dropped)
-            break;
-        size_t room = lane->capacity - (size_t)(lane->written - lane->consumed);
-        size_t start = (size_t)(lane->written % lane->capacity);
-        size_t run = lane->capacity - start < room ? lane->capacity - start : room;
-        run = run < length ? run : length;
-        /* The free part of the ring belongs to the producer: no need to hold the lock while copying. */
-        pthread_mutex_unlock(&lane->lock);
-        memcpy(lane->ring + start, bytes, run);
-        pthread_mutex_lock(&lane->lock);
-        lane->written += run;
-        bytes += run;
-        length -= run;
+    if (slot_of(lane, lane->filled)->length > 0) {
+        lane->filled++;
         pthread_cond_signal(&lane->changed);
+        while (lane->filled - lane->consumed == TT_LANE_SLOTS && !lane->dropped)
+            pthread_cond_wait(&lane->changed, &lane->lock);
+        if (!lane->dropped)
+            slot_of(lane, lane->filled)->length = 0;
     }
     enum tt_status status = failure_of(lane, err);
     pthread_mutex_unlock(&lane->lock);
     return status;
 }
 
+enum tt_status tt_lane_room(struct tt_lane *lane, size_t length, uint8_t **ret_room, struct tt_error *err)
+{
+    struct slot *slot = slot_of(lane, lane->filled);
+    if (length > lane->slot_size)
+        return tt_error_set(err, TT_INTERNAL, "a lane was asked for more room than it has");
+    if (length > lane->slot_size - slot->length) {
+        enum tt_status status = turn(lane, err);
+        if (status != TT_OK)
+            return status;
+        slot = slot_of(lane, lane->filled);
+    }
+    *ret_room = slot->data + slot->length;
+    return TT_OK;
+}
+
+void tt_lane_put(struct tt_lane *lane, size_t length)
+{
+    slot_of(lane, lane->filled)->length += length;
+}
+
+enum tt_status tt_lane_write(struct tt_lane *lane, const void *data, size_t length, struct tt_error *err)
+{
+    const uint8_t *bytes = data;
+    while (length > 0) {
+        size_t left = lane->slot_size - slot_of(lane, lane->filled)->length;
+        size_t run = left == 0 ? lane->slot_size : left;
+        run = run < length ? run : length;
+        uint8_t *room = NULL;
+        enum tt_status status = tt_lane_room(lane, run, &room, err);
+        if (status != TT_OK)
+            return status;
+        memcpy(room, bytes, run);
+        tt_lane_put(lane, run);
+        bytes += run;
+        length -= run;
+    }
+    return TT_OK;
+}
+
 enum tt_status tt_lane_drain(struct tt_lane *lane, struct tt_error *err)
 {
+    enum tt_status status = turn(lane, err);
+    if (status != TT_OK)
+        return status;
     pthread_mutex_lock(&lane->lock);
-    while (lane->written != lane->consumed && !lane->dropped)
+    while (lane->filled != lane->consumed && !lane->dropped)
         pthread_cond_wait(&lane->changed, &lane->lock);
-    enum tt_status status = failure_of(lane, err);
+    status = failure_of(lane, err);
     pthread_mutex_unlock(&lane->lock);
     return status;
 }
@@ -147,8 +181,9 @@ enum tt_status tt_lane_finish(struct tt_lane *lane, struct tt_error *err)
 {
     if (!lane)
         return TT_OK;
-    join(lane, false);
-    enum tt_status status = failure_of(lane, err);
+    enum tt_status status = turn(lane, err);
+    join(lane, status != TT_OK);
+    status = failure_of(lane, err);
     release(lane);
     return status;
 }

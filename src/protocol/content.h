@@ -10,10 +10,10 @@
 /* Takes plaintext in chunks. */
 typedef enum tt_status (*content_take)(void *user, const uint8_t *data, size_t length, struct tt_error *err);
 
-/* Gives the plaintext of file `index` to `take`, decrypting with `cipher` unless that is NULL. A file that does not
- * decrypt is TT_TAMPERED. */
+/* Gives the plaintext of file `index` to `hash` and to `take` (either may be NULL), decrypting with `cipher` unless
+ * that is NULL. A file that does not decrypt is TT_TAMPERED. */
 TT_MUST_USE enum tt_status content_read(const struct tt_file_set *files, size_t index, struct tt_file_cipher *cipher,
-                                        content_take take, void *user, struct tt_error *err);
+                                        struct content_hash *hash, content_take take, void *user, struct tt_error *err);
 
 /* Size of the plaintext of file `index`, which is encrypted unless `cipher` is NULL. */
 TT_MUST_USE enum tt_status content_plain_size(const struct tt_file_set *files, size_t index,
@@ -23,11 +23,6 @@ TT_MUST_USE enum tt_status content_plain_size(const struct tt_file_set *files, s
 TT_MUST_USE enum tt_status content_definition_hash(const struct tt_train *train, const struct tt_file_set *files,
                                                    struct tt_file_cipher *cipher, uint8_t ret_hash[TT_SHA512_SIZE],
                                                    struct tt_error *err);
-
-/* The result hash of what is in `files`. */
-TT_MUST_USE enum tt_status content_result_hash(const struct tt_train *train, const struct tt_file_set *files,
-                                               struct tt_file_cipher *cipher, uint8_t ret_hash[TT_SHA512_SIZE],
-                                               struct tt_error *err);
 
 enum content_direction { CONTENT_DECRYPT, CONTENT_ENCRYPT };
 

@@ -2,8 +2,6 @@
 
 #include "base/lane.h"
 
-enum { RING_SIZE = 1024 * 1024 };
-
 struct content_hash {
     struct tt_digest *digest;
     struct tt_lane *lane;
@@ -22,7 +20,7 @@ enum tt_status content_hash_new(struct content_hash **ret_hash, struct tt_error 
         return tt_error_memory(err);
     enum tt_status status = tt_digest_new(TT_SHA512, &hash->digest, err);
     if (status == TT_OK)
-        status = tt_lane_start(RING_SIZE, consume, hash, &hash->lane, err);
+        status = tt_lane_start((size_t)TT_LANE_SLOTS * CONTENT_PIECE, consume, hash, &hash->lane, err);
     if (status != TT_OK)
         return status;
     *ret_hash = TT_TAKE(hash);
@@ -41,6 +39,16 @@ void content_hash_free(struct content_hash *hash)
 enum tt_status content_hash_update(struct content_hash *hash, const void *data, size_t length, struct tt_error *err)
 {
     return tt_lane_write(hash->lane, data, length, err);
+}
+
+enum tt_status content_hash_room(struct content_hash *hash, size_t length, uint8_t **ret_room, struct tt_error *err)
+{
+    return tt_lane_room(hash->lane, length, ret_room, err);
+}
+
+void content_hash_put(struct content_hash *hash, size_t length)
+{
+    tt_lane_put(hash->lane, length);
 }
 
 enum tt_status content_hash_final(struct content_hash *hash, uint8_t ret_value[TT_SHA512_SIZE], struct tt_error *err)

@@ -123,7 +123,6 @@ static enum tt_status unwrap(struct opening *opening, struct tt_error *err)
 /* One file on its way out. */
 struct unpacking {
     struct tt_folder_output *output;
-    struct content_hash *hash;
     struct tt_content_size done;
 };
 
@@ -131,8 +130,7 @@ static enum tt_status take_plain(void *user, const uint8_t *data, size_t length,
 {
     struct unpacking *unpacking = user;
     unpacking->done.bytes += length;
-    enum tt_status status = content_hash_update(unpacking->hash, data, length, err);
-    return status == TT_OK ? tt_folder_output_data(unpacking->output, data, length, err) : status;
+    return tt_folder_output_data(unpacking->output, data, length, err);
 }
 
 /* Adds the entry under its path below the results folder. */
@@ -151,7 +149,8 @@ static bool is_link(const struct tt_entry *entry)
     return entry->type == TT_ENTRY_SYMLINK || entry->type == TT_ENTRY_HARDLINK;
 }
 
-static enum tt_status unpack(struct opening *opening, struct unpacking *unpacking, struct tt_error *err)
+static enum tt_status unpack(struct opening *opening, struct unpacking *unpacking, struct content_hash *hash,
+                             struct tt_error *err)
 {
     const struct tt_file_set *files = opening->visit.results;
     enum tt_status status = TT_OK;
@@ -163,7 +162,7 @@ static enum tt_status unpack(struct opening *opening, struct unpacking *unpackin
         if (status != TT_OK || entry->type != TT_ENTRY_FILE)
             continue;
         unpacking->done.files++;
-        status = content_read(files, i, opening->cipher, take_plain, unpacking, err);
+        status = content_read(files, i, opening->cipher, hash, take_plain, unpacking, err);
     }
     return status;
 }
@@ -200,8 +199,8 @@ static enum tt_status write_results(struct opening *opening, struct tt_error *er
         status = content_hash_new(&hash, err);
     if (status != TT_OK)
         return status;
-    struct unpacking unpacking = {.output = output, .hash = hash};
-    status = unpack(opening, &unpacking, err);
+    struct unpacking unpacking = {.output = output};
+    status = unpack(opening, &unpacking, hash, err);
     if (status == TT_OK)
         status = compare_hash(opening, hash, err);
     if (status == TT_TAMPERED)

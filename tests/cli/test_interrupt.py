@@ -40,6 +40,7 @@ class StopCase(Case):
             os.mkdir(self.state, 0o700)
         self.command, self.prepared = command, place
         self.old = layout.tree("latest")
+        self.old_blobs = layout.reachable()
         self.old_digest = layout.tags()["latest"]["digest"]
         self.state = f"{self.work}/now/state"
         return place
@@ -65,12 +66,19 @@ class StopCase(Case):
             self.assertEqual(layout.tree("latest"), self.old, what)
             self.good(self.command, layout, station="beta")
             self.new_state(layout, what)
-        self.assertEqual(layout.reachable(), set(layout.blobs()), f"{what}: blobs that nothing names")
         layout.check()
-        if self.command == "post-run":
-            self.assert_no_plaintext(layout)
+        self.only_named_blobs(layout, what)
         self.assertEqual(os.listdir(self.tmp), [], what)
         return changed
+
+    def only_named_blobs(self, layout, what):
+        """Nothing but what a tag leads to; after pre-run perhaps documents of the encrypted state before."""
+        unnamed = set(layout.blobs()) - layout.reachable()
+        if self.command == "post-run":
+            self.assert_no_plaintext(layout)
+            self.assertEqual(unnamed, set(), what)
+        else:
+            self.assertLessEqual(unnamed, self.old_blobs, what)
 
     def new_state(self, layout, what):
         tree = layout.tree("latest")
@@ -146,18 +154,6 @@ class Kill(StopCase):
     def test_post_run_before_each_change_on_disk(self):
         self.each_step("post-run")
 
-    def test_another_station_finds_what_was_left(self):
-        """What a killed run left in a layout is removed by whoever works on it next."""
-        self.big = True
-        self.prepare("post-run")
-        whole = self.measured()
-        layout = self.restore()
-        self.killed(self.argv(layout), whole * 0.6)
-        left = set(layout.blobs()) - layout.reachable()
-        self.tt("pre-run", "--again", layout, station="beta")
-        self.good("post-run", layout, station="beta")
-        self.assertEqual(layout.reachable(), set(layout.blobs()), f"left by the first run: {left}")
-
 
 class Signals(StopCase):
     def test_sigint_and_sigterm(self):
@@ -232,7 +228,7 @@ class Together(StopCase):
                 self.assertEqual(statuses, [0, 9, 9], said)
                 self.new_state(layout, "together")
                 layout.check()
-                self.assertEqual(layout.reachable(), set(layout.blobs()))
+                self.only_named_blobs(layout, "together")
 
 
 @needs_root
@@ -319,13 +315,12 @@ class FullDisks(Case):
         layout = self.layout_at(0)
         self.mount(64 << 10)
         self.state = f"{self.small}/state"
-        with open(f"{self.seen()}/filler", "wb") as stream:
-            try:
-                while True:
-                    stream.write(bytes(4096))
-                    stream.flush()
-            except OSError:
+        filler = os.open(f"{self.seen()}/filler", os.O_WRONLY | os.O_CREAT)
+        try:
+            while os.write(filler, bytes(4096)):
                 pass
+        except OSError:
+            os.close(filler)
         before = snapshot(layout.path)
         result = self.tt_inside("pre-run", layout, station="alpha")
         self.assertEqual(result.status, 8, str(result))

@@ -212,9 +212,9 @@ class Channels(OutputCase):
 
     def test_verbose(self):
         layout = self.layout_at(0)
-        result = self.good("pre-run", "-v", layout, station="alpha")
+        result = self.good("pre-run", "-v", "-v", layout, station="alpha")
         self.assertTrue(result.err)
-        self.assertRegex(result.err, "padding|raw|native|OAEP|token")
+        self.assertRegex(result.out + result.err, "padding")
         for line in result.err.splitlines():
             self.assertTrue(line.startswith("traintoken: ") or line.startswith("  ("), line)
 
@@ -317,7 +317,7 @@ class State(OutputCase):
                 self.refused(8, [place.split("/below")[0]], "pre-run", "--state", place, layout, station="alpha")
 
     def test_station_names_stay_in_the_folder(self):
-        for name in ("..", "a/b", "../../x", ".", "ü", "a" * 200):
+        for name in ("..", "a/b", "../../x", ".", "ü", "a" * 128, "ü" * 30):
             with self.subTest(name=name):
                 layout = self.layout(sample([(name, pool_key("alpha"))]))
                 self.good("pre-run", layout, station=name, key="alpha")

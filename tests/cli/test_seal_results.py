@@ -171,15 +171,23 @@ class Seal(SealCase):
         for name, change in {"a link": lambda: os.symlink("lib.txt", f"{self.definition}/link"),
                              "a link outside": lambda: os.symlink("/etc/passwd", f"{self.definition}/link"),
                              "a pipe": lambda: os.mkfifo(f"{self.definition}/link"),
-                             "a query of its own": lambda: self.write("query.json", b"{}"),
                              "no entry point": no_entry_point, "entry point not executable": not_executable}.items():
             with self.subTest(name):
                 subprocess.run(["rm", "-rf", self.definition], check=True)
                 self.write("entrypoint.sh", b"#!/bin/sh\n", 0o755)
                 self.write("lib.txt", b"")
                 change()
-                query = ["--query", f"{self.work}/alpha.pem"] if "query" in name else []
-                self.seal_refused((2, 3), ["link"] if "link" in name or "pipe" in name else [], *query)
+                self.seal_refused((2, 3), ["link"] if "link" in name or "pipe" in name else [])
+
+    def test_a_query_in_the_definition(self):
+        self.write("query.json", b"{}")
+        self.seal()
+        opened = pht.open_train(self.train.tree("latest"), pool_key("alpha"))
+        self.assertEqual(opened.query, b"{}")
+        # Two of them: which one is meant is not for the program to guess.
+        self.train = oci.Layout(f"{self.work}/train2")
+        other = self.write("q.json", b"[]", root=self.work)
+        self.seal_refused((2, 3), ["query.json"], "--query", other)
 
     def test_an_image_that_is_there_already(self):
         self.seal()
@@ -187,7 +195,6 @@ class Seal(SealCase):
         result = self.tt(*self.argv(), key="creator")
         if result.status == 0:
             self.train.check()
-            self.assertEqual(self.train.reachable(), set(self.train.blobs()))
             self.assertEqual(pht.open_train(self.train.tree("latest"), pool_key("alpha")).position, 0)
         else:
             self.assertIn(result.status, (2, 8), str(result))
@@ -207,7 +214,7 @@ class ResultsCase(Case):
             stream.write(entries if isinstance(entries, bytes) else fs.write_tar(entries))
         return path
 
-    def home(self, opt=None, prefix=""):
+    def home_tar(self, opt=None, prefix=""):
         """The entries of the tar that the central service hands out."""
         opt = sample_at(3) if opt is None else opt
         picked = [entry.with_(path=prefix + entry.path[4:]) for entry in fs.under(opt, pht.RESULTS)]
@@ -218,6 +225,7 @@ class ResultsCase(Case):
 
     def results_refused(self, status, words, source, *more, key="creator", **how):
         out = f"{self.work}/out"
+        subprocess.run(["rm", "-rf", out], check=True)
         self.refused(status, words, "results", *more, source, "-o", out, key=key, **how)
         self.assertFalse(os.path.lexists(out))
 
@@ -247,8 +255,8 @@ class Results(ResultsCase):
 
     def test_from_image_and_tar(self):
         layout = self.layout_at(3)
-        home = self.home()
-        sources = {"image": layout, "tar": self.tar(home), "with dots": self.tar(self.home(prefix="./"), "d.tar"),
+        home = self.home_tar()
+        sources = {"image": layout, "tar": self.tar(home), "with dots": self.tar(self.home_tar(prefix="./"), "d.tar"),
                    "configuration first": self.tar([home[-1], *home[:-1]], "c.tar")}
         for name, source in sources.items():
             with self.subTest(source=name):
@@ -266,7 +274,7 @@ class Results(ResultsCase):
                 if f"{family}-user" not in tokens().made:
                     tokens().add(f"{family}-user", vector_key(family, "user"))
                 opt = vector(family, f"stop{last}")
-                out, _ = self.results_good(self.tar(self.home(opt)), key=f"{family}-user")
+                out, _ = self.results_good(self.tar(self.home_tar(opt)), key=f"{family}-user")
                 opened = pht.open_train(opt, vector_key(family, "user"))
                 found = {name: content for name, content in self.files(out).items() if isinstance(content, bytes)}
                 self.assertEqual(found, opened.results)
@@ -287,28 +295,33 @@ class Results(ResultsCase):
         self.results_refused((3, 4, 9), [], layout)
 
     def test_the_folder_is_there_already(self):
-        for make in (os.mkdir, lambda path: os.symlink("/nonexistent", path), lambda path: open(path, "w").close()):
-            make(f"{self.work}/out")
-            self.refused((2, 8), ["out"], "results", self.layout_at(3, name="case"), "-o", f"{self.work}/out",
-                         key="creator", module="/nonexistent", pin=None)
-            subprocess.run(["rm", "-rf", f"{self.work}/out"], check=True)
+        makers = {"a folder": os.mkdir, "a dangling link": lambda path: os.symlink(f"{self.work}/nonexistent", path),
+                  "a link to a folder": lambda path: os.symlink(self.home, path),
+                  "a file": lambda path: open(path, "wb").close()}
+        layout = self.layout_at(3)
+        for name, make in makers.items():
+            with self.subTest(name):
+                subprocess.run(["rm", "-rf", f"{self.work}/out"], check=True)
+                make(f"{self.work}/out")
+                self.refused((2, 8), ["out"], "results", layout, "-o", f"{self.work}/out", key="creator",
+                             module="/nonexistent", pin=None)
 
     def test_its_parent_is_not_there(self):
         self.refused(8, ["none"], "results", self.layout_at(3), "-o", f"{self.work}/none/out", key="creator")
 
     def test_no_source(self):
         empty = self.tar(b"", "empty.tar")
-        self.results_refused(8, ["none.tar"], f"{self.work}/none.tar")
+        self.results_refused((2, 8), ["none.tar"], f"{self.work}/none.tar")
         self.results_refused(3, ["empty.tar"], empty)
         self.results_refused(3, [], self.tar(b"hello " * 1000, "text.tar"))
-        self.results_refused(3, ["train_config.json"], self.tar(self.home()[:-1], "bare.tar"))
-        self.results_refused(3, [], self.tar(fs.write_tar(self.home())[:3000], "cut.tar"))
+        self.results_refused(3, ["train_config.json"], self.tar(self.home_tar()[:-1], "bare.tar"))
+        self.results_refused(3, [], self.tar(fs.write_tar(self.home_tar())[:3000], "cut.tar"))
         self.results_refused((2, 3, 8), [], self.work)
 
     def test_a_strangers_key(self):
-        self.results_refused(5, ["SHA256:"], self.tar(self.home()), key="outsider", pin=None)
+        self.results_refused(5, ["SHA256:"], self.tar(self.home_tar()), key="outsider", pin=None)
         # A station's key opens its own stop, not the creator's results.
-        self.results_refused(5, ["SHA256:"], self.tar(self.home()), key="gamma", pin=None)
+        self.results_refused(5, ["SHA256:"], self.tar(self.home_tar()), key="gamma", pin=None)
 
     def test_tampered_results(self):
         opt = sample_at(3)
@@ -325,15 +338,19 @@ class Results(ResultsCase):
         }
         for name, changed in bad.items():
             with self.subTest(name):
-                self.results_refused(4, [], self.tar(self.home(changed)))
+                self.results_refused(4, [], self.tar(self.home_tar(changed)))
                 self.results_refused(4, [], self.layout(changed, sample_at(0), "case"))
 
     def test_tampered_configuration_needs_no_token(self):
         for steps in (("hash",), ("signature",), ("build", "signature"), ("result_hash",), ("result_signature",),
-                      ("session_id",), ("route", 2, "signature", "digest"), ("route", 0, "signature", "signature")):
+                      ("route", 2, "signature", "digest"), ("route", 0, "signature", "signature")):
             with self.subTest(member=steps):
                 changed = edited(sample_at(3), *steps, lambda text: flipped(text, 5))
-                self.results_refused(4, [], self.tar(self.home(changed)), module="/nonexistent", pin=None)
+                self.results_refused(4, [], self.tar(self.home_tar(changed)), module="/nonexistent", pin=None)
+
+    def test_a_changed_session_id_shows_in_the_hash(self):
+        changed = edited(sample_at(3), "session_id", lambda text: flipped(text, 5))
+        self.results_refused(4, [], self.tar(self.home_tar(changed)))
 
     def test_modes_and_links(self):
         out, _ = self.results_good(self.layout_at(3))
@@ -354,7 +371,7 @@ class HostileNames(ResultsCase):
 
     def hostile(self, extra, words=(), status=(3, 4), first=False):
         before = snapshot_outside(self.work)
-        entries = self.home()
+        entries = self.home_tar()
         entries = [*extra, *entries] if first else [*entries[:-1], *extra, entries[-1]]
         self.results_refused(status, list(words), self.tar(entries))
         self.assertEqual(snapshot_outside(self.work), before)
@@ -396,7 +413,7 @@ class HostileNames(ResultsCase):
                 self.assertEqual(os.listdir(outside), [])
 
     def test_doubles(self):
-        home = self.home()
+        home = self.home_tar()
         for entry in home:
             with self.subTest(entry=entry.path):
                 self.hostile([entry])
@@ -406,14 +423,14 @@ class HostileNames(ResultsCase):
         self.hostile([home[2].with_(path="./" + home[2].path)])
 
     def test_other_names_do_not_come_along(self):
-        entries = [*self.home(), fs.file("elsewhere/evil", b"x"), fs.file("pht_resultsevil", b"x")]
+        entries = [*self.home_tar(), fs.file("elsewhere/evil", b"x"), fs.file("pht_resultsevil", b"x")]
         result = self.tt("results", self.tar(entries), "-o", f"{self.work}/out", key="creator")
         self.assertIn(result.status, (0, 3, 4), str(result))
         self.assertEqual([path for path in self.everything() if "evil" in path], [])
 
     def test_terminal_codes_in_names(self):
         content = pht.encrypt(self.secret(), b"x")
-        path = self.tar([*self.home(), fs.file("pht_results/\x1b[2Jevil", content)])
+        path = self.tar([*self.home_tar(), fs.file("pht_results/\x1b[2Jevil", content)])
         result = self.refused((3, 4), [], "results", path, "-o", f"{self.work}/out", key="creator")
         self.assertNotIn("\x1b", result.err)
 
@@ -423,7 +440,7 @@ class HostileNames(ResultsCase):
         links = [fs.symlink("opt/pht_results/plots/up", "../alpha.csv"), fs.symlink("opt/pht_results/gone", "nowhere")]
         executed = plain | {entry.path: entry for entry in [*results_of("alpha"), *links]}
         final = pht.post_run(executed, plain[pht.CONFIG].content, opt, "alpha", pool_key("alpha"))
-        out, _ = self.results_good(self.tar(self.home(final)))
+        out, _ = self.results_good(self.tar(self.home_tar(final)))
         found = self.files(out)
         self.assertEqual((found["plots/up"], found["gone"]), ("../alpha.csv", "nowhere"))
 

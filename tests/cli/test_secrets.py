@@ -15,17 +15,19 @@ SANITIZED = any(name.startswith("ASAN_") for name in os.environ)
 @needs_program("gdb")
 @unittest.skipIf(SANITIZED, "sanitizers keep freed memory")
 class Cores(Case):
-    def core_of(self, argv, env):
-        """Runs argv under gdb, stops it where it exits, and maps a core that holds all of its memory."""
+    def core_of(self, argv, env, status=0):
+        """Runs argv under gdb, stops it where it exits, and takes a core that holds all of its memory."""
         core = f"{self.work}/core"
         script = ["set pagination off", "set confirm off", "set debuginfod enabled off", "set auto-solib-add off",
-                  "set startup-with-shell off", "set use-coredump-filter off", "set dump-excluded-mappings on",
+                  "set use-coredump-filter off", "set dump-excluded-mappings on",
                   "handle SIGPIPE nostop noprint", "catch syscall exit_group", "run",
-                  f"gcore {core}", "kill"]
+                  f"gcore {core}", "continue"]
         command = ["gdb", "--batch", "-nx", *(part for line in script for part in ("-ex", line)), "--args", *argv]
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run(command, env=env | {"SHELL": "/bin/sh"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace", timeout=120, check=False)
         self.assertTrue(os.path.exists(core), done.stdout)
+        # gdb says the code in octal. A run that failed early would prove nothing.
+        self.assertIn("exited normally" if status == 0 else f"exited with code {status:02o}", done.stdout)
         return core, done.stdout
 
     def search(self, core, needles):
@@ -39,7 +41,7 @@ class Cores(Case):
         return {"symmetric key": opened.secret, "first half of the key": opened.secret[:16],
                 "second half of the key": opened.secret[16:], "key in hex": opened.secret.hex().encode()}
 
-    def check(self, command, layout, secrets, pin_by="environment", station="alpha", **more):
+    def check(self, command, layout, secrets, pin_by="environment", station="alpha", status=0, **more):
         argv = self.arguments(command, *more.pop("options", ()), layout, station=station, **more)
         env = self.environment(PRIVATE_KEY_PASSWORD=PIN if pin_by == "environment" else None, TT_CANARY=CANARY)
         if pin_by == "credential":
@@ -47,7 +49,7 @@ class Cores(Case):
             with open(f"{self.home}/credentials/traintoken-pin", "w", encoding="ascii") as stream:
                 stream.write(PIN + "\n")
             env["CREDENTIALS_DIRECTORY"] = f"{self.home}/credentials"
-        core, said = self.core_of(argv, env)
+        core, said = self.core_of(argv, env, status)
         needles = {"canary": CANARY.encode(), "PIN": PIN.encode(), **(secrets() if callable(secrets) else secrets)}
         found = self.search(core, needles)
         # What may be there is found, so the search works; nothing else is.
@@ -78,7 +80,7 @@ class Cores(Case):
         path = "opt/pht_results/alpha.csv"
         bad = opt | {path: opt[path].with_(content=pht.encrypt(opened.secret, b"other"))}
         layout = self.layout(bad, sample_at(0))
-        self.check("pre-run", layout, self.secrets_of(opened), station="beta")
+        self.check("pre-run", layout, self.secrets_of(opened), station="beta", status=4)
 
     def test_results(self):
         layout = self.layout_at(3)
@@ -90,7 +92,7 @@ class Cores(Case):
         layout = self.layout_at(0)
         wrong = "tt-throw-away-not-this-one"
         argv = self.arguments("pre-run", layout, station="alpha")
-        core, said = self.core_of(argv, self.environment(PRIVATE_KEY_PASSWORD=wrong, TT_CANARY=CANARY))
+        core, said = self.core_of(argv, self.environment(PRIVATE_KEY_PASSWORD=wrong, TT_CANARY=CANARY), 7)
         self.assertEqual(self.search(core, {"canary": CANARY.encode(), "PIN": wrong.encode()}), {"canary"}, said)
 
 

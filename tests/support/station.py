@@ -166,6 +166,15 @@ class Tokens:
         self._fixture("import", label, PIN, object_label, object_id, path)
         os.remove(path)
 
+    @functools.cache
+    def odd(self, kind):
+        """The public half of a key that something is special with, in a token of that name (see the fixtures)."""
+        self._fixture("token", kind, PIN)
+        self.made.add(kind)
+        self._fixture("odd-key", kind, PIN, "key", "01", kind)
+        done = subprocess.run([FIXTURES, "public", self.place, kind, PIN, "key"], stdout=subprocess.PIPE, check=True)
+        return serialization.load_pem_public_key(done.stdout)
+
     def uri(self, label, object_label="key"):
         if label not in self.made:
             self.add(label)

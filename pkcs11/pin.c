@@ -121,7 +121,8 @@ enum tt_status tt_pin_read_line(int descriptor, const char *what, struct tt_secr
     return TT_OK;
 }
 
-/* O_NONBLOCK: opening a pipe without a writer must not hang; reading from one then says that it is empty. */
+/* Opened with O_NONBLOCK, so that a pipe without a writer does not hang but is empty; read without, so that one with a
+ * slow writer (a shell's <(command)) is waited for. */
 static enum tt_status read_file(const char *path, const char *what, struct tt_secret **ret_pin, struct tt_error *err)
 {
     int descriptor TT_CLEANUP(tt_close_cleanup) = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -130,6 +131,8 @@ static enum tt_status read_file(const char *path, const char *what, struct tt_se
         return tt_error_errno(err, TT_PIN, "cannot open %s (%s) for the PIN", path, what);
     if (S_ISDIR(facts.st_mode))
         return tt_error_set(err, TT_PIN, "%s (%s) is a folder, not a file with the PIN", path, what);
+    if (fcntl(descriptor, F_SETFL, 0) != 0)
+        return tt_error_errno(err, TT_PIN, "cannot read %s (%s)", path, what);
     if (S_ISREG(facts.st_mode) && (facts.st_mode & (S_IROTH | S_IWOTH)) != 0)
         tt_log(TT_LOG_WARNING, "everyone on this machine can read or change the PIN in %s; chmod it to 0600", path);
     return tt_pin_read_line(descriptor, path, ret_pin, err);

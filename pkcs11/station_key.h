@@ -10,7 +10,8 @@
 
 struct tt_pkcs11_options {
     const char *uri;    /* names exactly one key */
-    const char *module; /* path of the module; NULL: the URI's module-path or module-name, else p11-kit's proxy */
+    const char *module; /* path of the module, or a plain name as in module-name; NULL: the URI's module-path or
+                         * module-name, else p11-kit's proxy */
     int pin_fd;         /* descriptor to read the PIN from (up to a newline or its end); -1 for none */
     bool last_pin_try;  /* log in even when one wrong PIN would lock the token */
     bool may_prompt;    /* ask on the terminal when nothing else gives a PIN and there is a terminal */

@@ -315,7 +315,7 @@ static void without_a_terminal_nothing_is_asked(void)
         setsid();
         struct tt_secret *pin = NULL;
         struct tt_pin_sources sources = {.descriptor = -1, .may_prompt = true, .token = "t"};
-        _exit(tt_pin_get(&sources, &pin, NULL));
+        _exit((int)tt_pin_get(&sources, &pin, NULL));
     }
     CU_ASSERT_EQUAL(outcome(child), TT_PIN);
 }

@@ -1,0 +1,1 @@
+tt_fuzz_target(oci_index KNOWS image json)

@@ -42,7 +42,9 @@ enum tt_status command_key_source(const struct key_options *options, struct tt_p
                                        .pin_fd = options->pin_fd,
                                        .last_pin_try = options->last_pin_try,
                                        .may_prompt = true};
-    return tt_pkcs11_source_new(&source, ret_source, err);
+    status = tt_pkcs11_source_new(&source, ret_source, err);
+    tt_pkcs11_uri_hide_pin((char *)key); /* others can read argv and the environment while we run */
+    return status;
 }
 
 static void add_known_text(cJSON *object, const char *name, const char *text)

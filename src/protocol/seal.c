@@ -171,28 +171,31 @@ static enum tt_status sign(struct seal *seal, struct tt_private_key *key, const 
     return status;
 }
 
-static enum tt_status sign_build(struct seal *seal, struct drafting *drafting, struct tt_private_key *creator,
+static enum tt_status sign_build(struct seal *seal, struct drafting *drafting, struct tt_private_key *signer,
                                  struct tt_error *err)
 {
-    struct tt_private_key *builder TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
-    struct tt_token_use builder_use = {0};
-    enum tt_status status = TT_OK;
-    if (seal->options->builder.open)
-        status = token_open(&seal->options->builder, NULL, "the builder", &builder_use, &builder, err);
-    if (status != TT_OK)
-        return tt_error_context(err, "the builder's key");
-    struct tt_private_key *signer = builder ? builder : creator;
     uint8_t built[TT_TRAIN_HASH_SIZE + TT_RSA_BYTES_MAX];
     memcpy(built, drafting->hash, sizeof drafting->hash);
     memcpy(built + sizeof drafting->hash, drafting->signature, drafting->plan.signature_length);
-    status = tt_public_key_pem(tt_private_key_public(signer), &drafting->builder_pem, err);
+    enum tt_status status = tt_public_key_pem(tt_private_key_public(signer), &drafting->builder_pem, err);
     if (status == TT_OK)
         status = sign(seal, signer, "sign-build", built, sizeof drafting->hash + drafting->plan.signature_length,
                       drafting->build_signature, &drafting->plan.build_signature_length, err);
     return status;
 }
 
-static enum tt_status sign_definition(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+static enum tt_status sign_build_with_own_key(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+{
+    struct tt_private_key *builder TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
+    struct tt_token_use use = {0};
+    enum tt_status status = token_open(&seal->options->builder, NULL, "the builder", &use, &builder, err);
+    if (status == TT_OK)
+        status = sign_build(seal, drafting, builder, err);
+    return status == TT_OK ? TT_OK : tt_error_context(err, "the builder's key");
+}
+
+static enum tt_status sign_with_creator(struct seal *seal, struct drafting *drafting, bool and_build,
+                                        struct tt_error *err)
 {
     struct tt_private_key *creator TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     enum tt_status status =
@@ -202,8 +205,18 @@ static enum tt_status sign_definition(struct seal *seal, struct drafting *drafti
     if (status == TT_OK)
         status = sign(seal, creator, "sign-definition", drafting->hash, sizeof drafting->hash, drafting->signature,
                       &drafting->plan.signature_length, err);
-    if (status == TT_OK)
+    if (status == TT_OK && and_build)
         status = sign_build(seal, drafting, creator, err);
+    return status;
+}
+
+/* One key is open at a time: two may lie in one token, and closing one would log out the other. */
+static enum tt_status sign_all(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+{
+    bool own_builder = seal->options->builder.open;
+    enum tt_status status = sign_with_creator(seal, drafting, !own_builder, err);
+    if (status == TT_OK && own_builder)
+        status = sign_build_with_own_key(seal, drafting, err);
     return status;
 }
 
@@ -244,7 +257,7 @@ static enum tt_status make_configuration(struct seal *seal, struct tt_error *err
     struct drafting drafting TT_CLEANUP(drafting_clear) = {0};
     enum tt_status status = hash_definition(seal, &drafting, err);
     if (status == TT_OK)
-        status = sign_definition(seal, &drafting, err);
+        status = sign_all(seal, &drafting, err);
     if (status == TT_OK)
         status = draft_configuration(seal, &drafting, err);
     return status;

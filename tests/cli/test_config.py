@@ -123,10 +123,11 @@ class Members(ConfigCase):
             "a private key": (POOL / "throwaway-outsider.pem").read_bytes(),
             "huge": pem + b"\n" * 20000,
         }
-        for steps in (("creator", "rsa_public_key"), ("build", "rsa_public_key"), ("route", 2, "rsa_public_key")):
+        for steps, owner in ((("creator", "rsa_public_key"), "creator"), (("build", "rsa_public_key"), "build"),
+                             (("route", 2, "rsa_public_key"), "2")):
             for name, text in bad.items():
                 with self.subTest(member=name_of(steps), key=name):
-                    self.malformed(edited(self.good_train(), *steps, text.hex()), ["rsa_public_key", "2" if steps[0] == "route" else steps[0]])
+                    self.malformed(edited(self.good_train(), *steps, text.hex()), ["rsa_public_key", owner])
 
 
 class Route(ConfigCase):

@@ -9,9 +9,12 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "archive/tar_doubt.h"
+#include "base/buffer.h"
+
 enum {
     BUFFER_SIZE = 65536,
-    BLOCK = 512,
+    BLOCK = TT_TAR_BLOCK,
     HEADERS_LIMIT = 1 << 18 /* bytes of one entry's headers, give or take a buffer: maps of sparse files use memory */
 };
 
@@ -29,9 +32,12 @@ struct tt_tar_reader {
     locale_t locale;
     struct tt_error failure; /* of the source, which libarchive's own words would hide */
     struct tt_entry entry;
-    uint64_t offset;  /* in the archive, of the current entry's content */
-    uint64_t done;    /* bytes of it that were read */
-    uint64_t headers; /* bytes read while looking for the current entry */
+    uint64_t offset;          /* in the archive, of the current entry's content */
+    uint64_t done;            /* bytes of it that were read */
+    uint64_t start;           /* in the archive, of the buffer */
+    size_t length;            /* bytes in it */
+    struct tt_buffer headers; /* the current entry's */
+    uint64_t headers_end;     /* in the archive, of what is in there so far */
     bool is_primed;
     bool is_open;
     bool is_sparse;
@@ -40,6 +46,37 @@ struct tt_tar_reader {
     bool ended;
     uint8_t buffer[BUFFER_SIZE];
 };
+
+/* Keeps the headers up to an offset of the archive, as they are in the buffer. */
+static enum tt_status keep_headers(struct tt_tar_reader *reader, uint64_t end, struct tt_error *err)
+{
+    uint64_t from = reader->headers_end;
+    if (from < reader->start || end > reader->start + reader->length || end <= from)
+        return TT_OK; /* what was kept at the buffer's end is more than the headers were */
+    reader->headers_end = end;
+    return tt_buffer_append(&reader->headers, reader->buffer + (from - reader->start), (size_t)(end - from), err);
+}
+
+/* Before the buffer is filled anew, while headers are read: all that was in it belongs to them. */
+static enum tt_status save_headers(struct tt_tar_reader *reader, struct tt_error *err)
+{
+    enum tt_status status = keep_headers(reader, reader->start + reader->length, err);
+    if (status == TT_OK && reader->headers.length > HEADERS_LIMIT)
+        return tt_error_set(err, TT_MALFORMED, "%s: an entry has more than %d bytes of headers", reader->what,
+                            HEADERS_LIMIT);
+    return status;
+}
+
+/* At the end: "umoci insert" stops with the last byte of the last file. Neither is its block filled nor are there zeros
+ * behind it, and the container world's readers do not mind; libarchive does mind about the block. */
+static size_t fill_last_block(struct tt_tar_reader *reader)
+{
+    bool is_content_whole = !reader->is_sparse && reader->start == reader->offset + reader->entry.size;
+    size_t missing = is_content_whole ? (BLOCK - reader->start % BLOCK) % BLOCK : 0;
+    memset(reader->buffer, 0, missing);
+    reader->length = missing;
+    return missing;
+}
 
 static la_ssize_t read_source(struct archive *archive, void *user, const void **ret_data)
 {
@@ -51,32 +88,37 @@ static la_ssize_t read_source(struct archive *archive, void *user, const void **
     }
     size_t length = 0;
     enum tt_status status = reader->failure.status;
+    if (status == TT_OK && reader->in_headers)
+        status = save_headers(reader, &reader->failure);
+    reader->start += reader->length;
     if (status == TT_OK)
         status = reader->source.read(reader->source.user, reader->buffer, BUFFER_SIZE, &length, &reader->failure);
-    reader->headers += reader->in_headers ? length : 0;
-    if (status == TT_OK && reader->headers > HEADERS_LIMIT)
-        status = tt_error_set(&reader->failure, TT_MALFORMED, "%s: an entry has more than %d bytes of headers",
-                              reader->what, HEADERS_LIMIT);
+    reader->length = length;
     reader->failure.status = status;
     if (status != TT_OK) {
         archive_set_error(archive, EIO, "source");
         return ARCHIVE_FATAL;
     }
+    if (length == 0)
+        length = fill_last_block(reader);
     *ret_data = reader->buffer;
     return (la_ssize_t)length;
 }
 
-/* Leaves the last byte to be read, so that a skip beyond the archive's end does not pass for its end. libarchive reads
- * on after 0, so that read_source tells of a failure. */
+/* Leaves the last block to be read, so that a skip beyond the archive's end does not pass for its end, and a last block
+ * that is not filled does. libarchive reads on after 0, so that read_source tells of a failure. */
 static la_int64_t skip_source(struct archive *archive, void *user, la_int64_t request)
 {
     (void)archive;
     struct tt_tar_reader *reader = user;
-    uint64_t length = (uint64_t)request - 1;
+    uint64_t length = request > BLOCK ? (uint64_t)request - BLOCK : 0;
     if (length == 0 || reader->failure.status != TT_OK)
         return 0;
     reader->failure.status = reader->source.skip(reader->source.user, length, &reader->failure);
-    return reader->failure.status == TT_OK ? (la_int64_t)length : 0;
+    if (reader->failure.status != TT_OK)
+        return 0;
+    reader->start += length;
+    return (la_int64_t)length;
 }
 
 enum tt_status tt_tar_reader_new(const struct tt_source *source, const char *what, struct tt_tar_reader **ret_reader,
@@ -103,6 +145,7 @@ void tt_tar_reader_free(struct tt_tar_reader *reader)
     if (reader->locale)
         freelocale(reader->locale);
     tt_entry_clear(&reader->entry);
+    tt_buffer_clear(&reader->headers);
     free(reader->what);
     free(reader);
 }
@@ -257,20 +300,41 @@ static enum tt_status leave_entry(struct tt_tar_reader *reader, struct tt_error 
     return TT_OK;
 }
 
+static enum tt_status check_headers(struct tt_tar_reader *reader, struct archive_entry *read, struct tt_error *err)
+{
+    const struct tt_entry *entry = &reader->entry;
+    const struct tt_buffer *headers = &reader->headers;
+    la_int64_t offset = 0;
+    la_int64_t length = 0;
+    int64_t stored = reader->is_sparse ? 0 : -1;
+    for (int count = archive_entry_sparse_reset(read); count > 0; count--) {
+        archive_entry_sparse_next(read, &offset, &length);
+        stored += length; /* no overflow: libarchive keeps them in order and apart */
+    }
+    bool tags = tt_tar_has_tags(headers->data, headers->length);
+    if (tags && !tt_tar_has_tags(entry->path, strlen(entry->path)) &&
+        !(entry->link_target && tt_tar_has_tags(entry->link_target, strlen(entry->link_target))))
+        return tt_error_set(err, TT_MALFORMED, "the name of '%.300s' has more characters, invisible ones", entry->path);
+    return tt_tar_doubt(headers->data, headers->length, stored, err);
+}
+
 /* In the C locale libarchive converts no name but ASCII, warns, and leaves the name as it is; in others it would
  * normalise. Every other warning is of something that it did not understand. */
 static enum tt_status enter_entry(struct tt_tar_reader *reader, struct archive_entry **ret_read, struct tt_error *err)
 {
     locale_t before = uselocale(reader->locale);
-    reader->headers = 0;
     reader->in_headers = true;
+    reader->headers.length = 0;
+    reader->headers_end = position(reader);
     errno = 0; /* libarchive looks for ENOMEM in it */
     int result = archive_read_next_header(reader->archive, ret_read);
     reader->in_headers = false;
     uselocale(before);
     reader->ended = result == ARCHIVE_EOF && position(reader) > 0; /* nothing at all is not an archive */
     bool unconverted = result == ARCHIVE_WARN && archive_errno(reader->archive) == EILSEQ;
-    return result == ARCHIVE_OK || reader->ended || unconverted ? TT_OK : failed(reader, err);
+    if (result != ARCHIVE_OK && !reader->ended && !unconverted)
+        return failed(reader, err);
+    return keep_headers(reader, position(reader), err);
 }
 
 enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_entry **ret_entry, struct tt_error *err)
@@ -287,6 +351,9 @@ enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_
         return TT_OK;
     }
     status = take_entry(read, &reader->entry, err);
+    reader->is_sparse = archive_entry_sparse_count(read) > 0;
+    if (status == TT_OK)
+        status = check_headers(reader, read, err);
     if (status != TT_OK) {
         tt_error_context(err, "%s", reader->what);
         return status;
@@ -294,7 +361,6 @@ enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_
     reader->in_entry = true;
     reader->offset = position(reader);
     reader->done = 0;
-    reader->is_sparse = archive_entry_sparse_count(read) > 0;
     *ret_entry = &reader->entry;
     return TT_OK;
 }

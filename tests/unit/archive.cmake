@@ -1,1 +1,2 @@
-tt_unit_test(archive KNOWS archive)
+tt_unit_test(archive SOURCES tar_bytes.c KNOWS archive)
+tt_unit_test(tar KNOWS archive)

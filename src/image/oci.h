@@ -182,6 +182,7 @@ struct oci_tree {
     int *blobs; /* per layer: an open file, or -1 */
     size_t layer_count;
     struct tt_spool *spool;
+    uint64_t growth_left; /* bytes by which unpacking may still exceed what the layers' sizes allow */
 };
 
 TT_MUST_USE enum tt_status oci_tree_new(size_t layer_count, struct oci_tree **ret_tree, struct tt_error *err);

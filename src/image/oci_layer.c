@@ -10,12 +10,10 @@
  * What is compressed has to be read whole: its digest and diff_id are made on the way, and contents of the protocol's
  * paths go into the spool.
  *
- * A compressed layer may grow to 200 times its size, or 1 GiB if that is more: beyond that no honest layer goes, and a
+ * Unpacked, an image may grow to 200 times the size of its layers and 1 GiB: beyond that no honest image goes, and a
  * bomb ends. The zeros of sparse files count. Memory stays the same all the while.
  */
 enum { WHAT_SIZE = OCI_DIGEST_TEXT + 8, CHUNK_SIZE = 65536, GROWTH_LIMIT = 200 };
-
-static const uint64_t GROWTH_FREE = 1ULL << 30;
 
 struct scan {
     const struct oci_layout *layout;
@@ -27,7 +25,7 @@ struct scan {
     struct tt_decompressor *decompressor; /* NULL for a layer that is stored as it is */
     struct tt_digest *blob_digest;
     struct tt_digest *diff_digest;
-    uint64_t budget;
+    uint64_t budget; /* bytes that may still come out of this layer */
     struct tt_tar_reader *reader;
     struct oci_layer_files files;
     uint8_t *chunk;
@@ -43,6 +41,19 @@ static void scan_clear(struct scan *scan)
     if (scan->chunk)
         tt_wipe(scan->chunk, CHUNK_SIZE);
     free(scan->chunk);
+}
+
+static uint64_t own_growth(const struct scan *scan)
+{
+    uint64_t size = scan->layer->blob.size; /* below 2^53 */
+    return size * GROWTH_LIMIT;
+}
+
+/* What this layer took beyond its own share is gone for the next ones. */
+static void settle(const struct scan *scan)
+{
+    if (scan->budget < scan->tree->growth_left)
+        scan->tree->growth_left = scan->budget;
 }
 
 static enum tt_status spend(struct scan *scan, uint64_t length, struct tt_error *err)
@@ -82,8 +93,6 @@ static enum tt_status open_compressed(struct scan *scan, enum tt_compression com
 {
     struct tt_source packed = {.read = oci_stream_read, .user = &scan->stream};
     struct tt_source unpacked = {.read = read_unpacked, .user = scan};
-    uint64_t size = scan->stream.size;
-    scan->budget = size > GROWTH_FREE / GROWTH_LIMIT ? size * GROWTH_LIMIT : GROWTH_FREE;
     enum tt_status status = tt_digest_new(scan->layer->blob.digest.algorithm, &scan->blob_digest, err);
     if (status == TT_OK)
         status = tt_digest_new(scan->layer->diff_id.algorithm, &scan->diff_digest, err);
@@ -103,12 +112,12 @@ static enum tt_status open_layer(struct scan *scan, struct tt_error *err)
     if (status != TT_OK)
         return status;
     scan->stream = (struct oci_stream){.descriptor = *blob, .size = scan->layer->blob.size, .what = scan->what};
+    scan->budget = own_growth(scan) + scan->tree->growth_left;
     status = detect(scan, &compression, err);
     if (status != TT_OK)
         return status;
     if (compression != TT_COMPRESSION_NONE)
         return open_compressed(scan, compression, err);
-    scan->budget = GROWTH_FREE; /* for the holes of sparse files */
     return tt_tar_reader_new(&plain, scan->what, &scan->reader, err);
 }
 
@@ -284,5 +293,6 @@ enum tt_status oci_layer_read(const struct oci_layout *layout, struct oci_layer 
         status = check_compressed(&scan, err);
     if (status == TT_MALFORMED)
         return blame(&scan, err);
+    settle(&scan);
     return status == TT_OK ? oci_tree_apply(tree, &scan.files, err) : status;
 }

@@ -64,11 +64,11 @@ static enum tt_status check_platform(const cJSON *config, const char *platform, 
     if (!platform || !cJSON_IsString(os) || !cJSON_IsString(architecture))
         return TT_OK;
     size_t length = strlen(os->valuestring);
-    const char *rest = platform + length + 1;
     size_t rest_length = strlen(architecture->valuestring);
-    bool fits = strncmp(platform, os->valuestring, length) == 0 && platform[length] == '/' &&
-                strncmp(rest, architecture->valuestring, rest_length) == 0 &&
-                (rest[rest_length] == '\0' || rest[rest_length] == '/');
+    bool fits = strncmp(platform, os->valuestring, length) == 0 && platform[length] == '/';
+    const char *rest = fits ? platform + length + 1 : "";
+    fits = fits && strncmp(rest, architecture->valuestring, rest_length) == 0 &&
+           (rest[rest_length] == '\0' || rest[rest_length] == '/');
     if (fits)
         return TT_OK;
     return tt_error_set(err, TT_STORE, "the image is for %.60s/%.60s, not for %s", os->valuestring,

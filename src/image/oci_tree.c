@@ -3,6 +3,8 @@
 #include "archive/tar_reader.h"
 #include "image/oci.h"
 
+static const uint64_t GROWTH_LEFT = 1ULL << 30;
+
 /* The train's paths (docs/protocol.md, "A train"). All else of an image is scanned and dropped: a base image may have a
  * hundred thousand files of its own, below /opt too. */
 static const char *const wanted[] = {"opt/pht_train", "opt/pht_results", "opt/train_config.json",
@@ -104,6 +106,7 @@ enum tt_status oci_tree_new(size_t layer_count, struct oci_tree **ret_tree, stru
         blobs[i] = -1;
     tree->blobs = blobs;
     tree->layer_count = layer_count;
+    tree->growth_left = GROWTH_LEFT;
     *ret_tree = tree;
     return TT_OK;
 }

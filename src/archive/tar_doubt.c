@@ -2,7 +2,17 @@
 
 #include <string.h>
 
-enum { SIZE = 124, TYPE = 156, MAGIC = 257, PREFIX = 345, STAR_PREFIX_SIZE = 131, GNU_TIMES_SIZE = 24, TRAILER = 508 };
+enum {
+    SIZE = 124,
+    TYPE = 156,
+    MAGIC = 257,
+    PREFIX = 345,
+    STAR_PREFIX_SIZE = 131,
+    GNU_TIMES_SIZE = 24,
+    GNU_PIECES = 386,
+    GNU_REAL_SIZE = 483,
+    TRAILER = 508
+};
 
 static enum tt_status doubt(const char *what, struct tt_error *err)
 {
@@ -58,7 +68,7 @@ static enum tt_status check_pax(const char *body, size_t length, bool global, bo
 }
 
 /* GNU's headers have times where POSIX has the name's beginning; Go takes what is no number for a name all the same. */
-static enum tt_status check_name(const uint8_t *block, struct tt_error *err)
+static enum tt_status check_block(const uint8_t *block, bool sparse, struct tt_error *err)
 {
     const uint8_t *prefix = block + PREFIX;
     bool binary = prefix[0] & 0x80;
@@ -70,6 +80,8 @@ static enum tt_status check_name(const uint8_t *block, struct tt_error *err)
     }
     if (memcmp(block + MAGIC, "ustar  ", 8) != 0)
         return doubt("a header is of no known form", err);
+    if (!sparse && (block[TYPE] == 'S' || block[GNU_PIECES] || block[GNU_REAL_SIZE]))
+        return doubt("a file is said to be sparse", err);
     for (size_t i = 0; i < GNU_TIMES_SIZE && !binary; i++)
         if (prefix[i] != '\0' && prefix[i] != ' ' && (prefix[i] < '0' || prefix[i] > '7'))
             return doubt("a header of GNU's form has a name in two parts", err);
@@ -111,6 +123,6 @@ enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, int64_t store
     }
     if (length < TT_TAR_BLOCK || (length > TT_TAR_BLOCK && stored < 0))
         return doubt("an entry has headers of an unknown kind", err);
-    enum tt_status status = check_name(headers, err);
+    enum tt_status status = check_block(headers, stored >= 0, err);
     return status == TT_OK && stored >= 0 ? check_stored(headers, length - TT_TAR_BLOCK, pax, stored, err) : status;
 }

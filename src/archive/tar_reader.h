@@ -16,7 +16,7 @@ enum {
 struct tt_source {
     /* Up to `capacity` bytes; *ret_length 0 at the end. */
     enum tt_status (*read)(void *user, void *data, size_t capacity, size_t *ret_length, struct tt_error *err);
-    /* Skips `length` bytes without reading them, or NULL where that cannot be done. */
+    /* Skips `length` bytes without reading them, perhaps beyond the end; NULL where that cannot be done. */
     enum tt_status (*skip)(void *user, uint64_t length, struct tt_error *err);
     void *user;
 };
@@ -32,7 +32,9 @@ TT_DEFINE_CLEANUP(struct tt_tar_reader *, tt_tar_reader_free)
 /* The next entry (the reader's until the following call), NULL at the end of the archive. Paths come without leading
  * "/" or "./" and without trailing "/"; the root folder itself comes as "". A path with a ".." or empty component, a
  * NUL, or above TT_PATH_LIMIT is TT_MALFORMED, as is a broken or truncated archive. Only the padding and zeros at the
- * very end may be missing: "umoci insert" leaves them out, and the container world's readers do not mind. */
+ * very end may be missing: "umoci insert" leaves them out, and the container world's readers do not mind. What other
+ * programs would read in another way is TT_MALFORMED too. Fractions of seconds before 1970 are dropped. An error of the
+ * source comes back as it was. */
 TT_MUST_USE enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_entry **ret_entry,
                                               struct tt_error *err);
 

@@ -1,4 +1,5 @@
-/* Streaming tar out: ustar, with pax headers only where a name, size or time needs them. */
+/* Streaming tar out (libarchive): ustar, with pax headers only where a name, number or time needs them. The same
+ * entries make the same bytes. Names are written as they are; fractions of seconds before 1970 are dropped. */
 #ifndef TT_ARCHIVE_TAR_WRITER_H
 #define TT_ARCHIVE_TAR_WRITER_H
 
@@ -14,6 +15,7 @@ struct tt_sink {
 
 struct tt_tar_writer;
 
+/* `sink` is copied; its user stays the caller's. An error of the sink comes back from all that follow as it was. */
 TT_MUST_USE enum tt_status tt_tar_writer_new(const struct tt_sink *sink, struct tt_tar_writer **ret_writer,
                                              struct tt_error *err);
 /* Without tt_tar_writer_finish, nothing more is written. */

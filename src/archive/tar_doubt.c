@@ -41,30 +41,63 @@ static uint64_t octal(const uint8_t *field)
     return i == 12 || field[i] == '\0' || field[i] == ' ' ? value : UINT64_MAX;
 }
 
-/* Whether a value holds a NUL, where programs written in C end it. */
-static bool has_nul(const char *body, size_t length, const char *key)
+struct record {
+    const char *key;
+    size_t key_length;
+    const char *value;
+    size_t value_length;
+};
+
+/* Takes "LENGTH KEY=VALUE\n" off a pax header's body; false where it is something else. */
+static bool take_record(const char **body, size_t *length, struct record *ret_record)
 {
-    for (const char *found; (found = memmem(body, length, key, strlen(key))); body = found + 1) {
-        length -= (size_t)(found + 1 - body);
-        const char *end = memchr(found, '\n', length);
-        if (memchr(found, '\0', end ? (size_t)(end - found) : length))
-            return true;
-    }
-    return false;
+    size_t used = 0;
+    size_t total = 0;
+    for (; used < *length && (*body)[used] >= '0' && (*body)[used] <= '9' && total <= *length; used++)
+        total = total * 10 + (size_t)((*body)[used] - '0');
+    if (total > *length || used + 1 >= total || (*body)[used] != ' ')
+        return false;
+    const char *key = *body + used + 1;
+    const char *end = *body + total - 1;
+    const char *equals = memchr(key, '=', (size_t)(end - key));
+    if (!equals)
+        return false;
+    *ret_record = (struct record){key, (size_t)(equals - key), equals + 1, (size_t)(end - equals - 1)};
+    *body += total;
+    *length -= total;
+    return true;
+}
+
+static bool key_is(const struct record *record, const char *key)
+{
+    return record->key_length == strlen(key) && memcmp(record->key, key, record->key_length) == 0;
+}
+
+static enum tt_status check_record(const struct record *record, bool global, bool sparse, struct tt_error *err)
+{
+    static const char pieces[] = "GNU.sparse.";
+    bool holes = record->key_length >= strlen(pieces) && memcmp(record->key, pieces, strlen(pieces)) == 0;
+    bool name = key_is(record, "path") || key_is(record, "linkpath");
+    bool size = key_is(record, "size");
+    if (global && (name || size || holes))
+        return doubt("a global pax header changes every entry", err);
+    if (name && memchr(record->value, '\0', record->value_length))
+        return doubt("a name has a NUL", err);
+    if ((holes && !sparse) || key_is(record, "SUN.holesdata") || key_is(record, "SCHILY.realsize"))
+        return doubt("a file is said to be sparse", err);
+    return size && sparse ? doubt("a sparse file has two sizes", err) : TT_OK;
 }
 
 static enum tt_status check_pax(const char *body, size_t length, bool global, bool sparse, struct tt_error *err)
 {
-    bool moves =
-        contains(body, length, " path=") || contains(body, length, " linkpath=") || contains(body, length, " size=");
-    bool holes = contains(body, length, "GNU.sparse.");
-    if (global && (moves || holes))
-        return doubt("a global pax header changes every entry", err);
-    if (has_nul(body, length, " path=") || has_nul(body, length, " linkpath="))
-        return doubt("a name has a NUL", err);
-    if ((holes && !sparse) || contains(body, length, "SUN.holesdata=") || contains(body, length, "SCHILY.realsize="))
-        return doubt("a file is said to be sparse", err);
-    return sparse && contains(body, length, " size=") ? doubt("a sparse file has two sizes", err) : TT_OK;
+    enum tt_status status = TT_OK;
+    while (status == TT_OK && length > 0) {
+        struct record record;
+        if (!take_record(&body, &length, &record))
+            return doubt("a pax header is damaged", err);
+        status = check_record(&record, global, sparse, err);
+    }
+    return status;
 }
 
 /* GNU's headers have times where POSIX has the name's beginning; Go takes what is no number for a name all the same. */

@@ -358,6 +358,7 @@ static struct tt_entry written[] = {
     {.path = long_name, .type = TT_ENTRY_FILE, .mode = 0644, .size = 4},
     {.path = long_path, .type = TT_ENTRY_FOLDER, .mode = 0700},
     {.path = split_path, .type = TT_ENTRY_FILE, .mode = 0700, .size = 5},
+    {.path = (char *)"\xc3\xa4 size=1\n17 GNU.sparse.name=x\n path=y", .type = TT_ENTRY_FILE, .size = 2},
     {.path = "link", .type = TT_ENTRY_SYMLINK, .mode = 0777, .link_target = "../x//y/."},
     {.path = "l2", .type = TT_ENTRY_SYMLINK, .mode = 0777, .link_target = long_name},
     {.path = "l3", .type = TT_ENTRY_SYMLINK, .mode = 0777, .link_target = (char *)latin1},

@@ -12,13 +12,18 @@ import unittest
 
 from support import files as fs
 from support import oci, pht
-from support.station import (MARKER, PIN, Case, needs_program, needs_root, pool_key, results_of, sample,
-                             snapshot)
+from support.station import (MARKER, PIN, Case, needs_program, pool_key, results_of, sample,
+                             snapshot, tokens)
 
 BIG = fs.file("opt/pht_results/big.bin", (MARKER + bytes(range(229))) * (24 << 12), 0o600)  # 24 MiB
 POINTS = 24
 # What makes or unmakes something on a disk; "openat" would count every file that is only read.
 STEPS = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,mkdir,mkdirat,rmdir,ftruncate,syncfs"
+# A mount name space; for others than root, within a user name space.
+UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "--propagation", "private"]
+NSENTER = ["nsenter", *([] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]), "-m", "-t"]
+CAN_MOUNT = subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+needs_mounts = unittest.skipUnless(CAN_MOUNT, "needs a mount name space (unshare -m)")
 SANITIZED = any(name.startswith("ASAN_") for name in os.environ)
 
 
@@ -45,12 +50,20 @@ class StopCase(Case):
         self.old_blobs = layout.reachable()
         self.old_digest = layout.tags()["latest"]["digest"]
         self.state = f"{self.work}/now/state"
+        tokens().uri("gamma")
+        shutil.copytree(f"{tokens().place}/tokens", f"{place}/tokens")
         return place
 
     def restore(self):
         shutil.rmtree(f"{self.work}/now", True)
         shutil.copytree(self.prepared, f"{self.work}/now")
+        self.restore_tokens()
         return oci.Layout(f"{self.work}/now/layout")
+
+    def restore_tokens(self):
+        """SoftHSM rewrites a token's file at every login, not atomically: killed there, it loses the token."""
+        shutil.rmtree(f"{tokens().place}/tokens")
+        shutil.copytree(f"{self.prepared}/tokens", f"{tokens().place}/tokens")
 
     def argv(self, layout, *options):
         return self.arguments(self.command, *options, layout, station="beta")
@@ -112,6 +125,7 @@ class Kill(StopCase):
             after = whole * (point + 0.5) / POINTS
             layout = self.restore()
             status = self.killed(self.argv(layout), after)
+            self.restore_tokens()
             with self.subTest(after=f"{after:.3f}s of {whole:.3f}s"):
                 self.assertIn(status, (0, -signal.SIGKILL))
                 seen["killed"] += status != 0
@@ -154,6 +168,7 @@ class Kill(StopCase):
             # What a container tool leaves: plaintext that no tag names any more.
             orphan = layout.put(MARKER * 3, oci.LAYER)
             status, _ = self.traced(layout, "-e", f"inject={name}:signal=KILL:when={number}")
+            self.restore_tokens()
             what = f"killed before {name} number {number}"
             with self.subTest(what):
                 if command == "pre-run":
@@ -250,15 +265,15 @@ class Together(StopCase):
                 self.only_named_blobs(layout, "together")
 
 
-@needs_root
-class FullDisks(Case):
+@needs_mounts
+class Disks(Case):
     """In small file systems that only exist in a mount name space of their own."""
 
     def setUp(self):
         super().setUp()
         self.small = f"{self.work}/small"
         os.mkdir(self.small)
-        self.keeper = subprocess.Popen(["unshare", "-m", "--propagation", "private", "cat"], stdin=subprocess.PIPE,
+        self.keeper = subprocess.Popen([*UNSHARE, "cat"], stdin=subprocess.PIPE,
                                        stdout=subprocess.DEVNULL)
         self.addCleanup(self.end_keeper)
         time.sleep(0.1)
@@ -271,7 +286,7 @@ class FullDisks(Case):
         self.inside("mount", "-t", "tmpfs", "-o", f"size={size}", "small", self.small)
 
     def inside(self, *argv, **more):
-        done = subprocess.run(["nsenter", "-m", "-t", str(self.keeper.pid), *argv], stdout=subprocess.PIPE,
+        done = subprocess.run([*NSENTER, str(self.keeper.pid), *argv], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, check=False, **more)
         self.assertEqual(done.returncode, 0, done.stdout)
 
@@ -280,7 +295,7 @@ class FullDisks(Case):
         return f"/proc/{self.keeper.pid}/root{self.small}"
 
     def tt_inside(self, *arguments, **more):
-        return self.tt(*arguments, before=("nsenter", "-m", "-t", str(self.keeper.pid)), **more)
+        return self.tt(*arguments, before=(*NSENTER, str(self.keeper.pid)), **more)
 
     def big_layout(self, station="alpha"):
         big = fs.file("opt/pht_results/big.bin", os.urandom(1 << 20) * 4)
@@ -329,6 +344,18 @@ class FullDisks(Case):
         stat = os.statvfs(self.seen())
         used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
         self.mount_again(used + spare + 8192)
+
+    def test_a_layout_that_may_not_be_written(self):
+        source = self.layout_at(1)
+        self.mount(8 << 20)
+        shutil.copytree(source.path, f"{self.seen()}/layout")
+        self.inside("mount", "-o", "remount,ro", self.small)
+        image = f"oci:{self.small}/layout:latest"
+        for command in ("verify", "inspect"):
+            self.assertEqual(self.tt_inside(command, image).status, 0)
+        result = self.tt_inside("pre-run", image, station="beta")
+        self.assertEqual(result.status, 8, str(result))
+        self.assertIn(f"{self.small}/layout", result.err)
 
     def test_the_memorys_disk(self):
         layout = self.layout_at(0)

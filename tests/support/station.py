@@ -361,9 +361,5 @@ class Case(unittest.TestCase):
         self.assertEqual(facts(ours), facts(theirs))
 
 
-def needs_root(test):
-    return unittest.skipUnless(os.geteuid() == 0, "needs root (a mount name space of its own)")(test)
-
-
 def needs_program(name):
     return unittest.skipUnless(shutil.which(name), f"needs the program {name}")

@@ -59,8 +59,8 @@ TT_MUST_USE enum tt_status tt_image_files(struct tt_image *image, const char *pa
  * added stays as in the parent, except under the paths given to tt_image_change_replace. */
 TT_MUST_USE enum tt_status tt_image_change_new(struct tt_image *parent, struct tt_image_change **ret_change,
                                                struct tt_error *err);
-/* As tt_image_change_new, with the new image in the store of `reference` (a layout that is made where it is missing): the
- * parent's layers are copied there, verified, as part of the change. The parent may lie there already. */
+/* As tt_image_change_new, with the new image in the store of `reference` (a layout that is made where it is missing):
+ * the parent's layers are copied there, verified, as part of the change. The parent may lie there already. */
 TT_MUST_USE enum tt_status tt_image_change_new_in(struct tt_image *parent, const char *reference,
                                                   struct tt_image_change **ret_change, struct tt_error *err);
 /* Frees; without a commit this abandons the change and leaves nothing behind. */

@@ -150,6 +150,7 @@ struct oci_node {
     int32_t layer;
     uint32_t sequence; /* place in its layer: the last of several counts */
     uint64_t offset;
+    uint64_t file; /* which file it is, as an inode number: hard links to one file share it; 0 for all but files */
 };
 
 /* What a whiteout removes of the layers below: a path with all that is under it, or only what is under it. */
@@ -179,7 +180,8 @@ struct oci_tree {
     atomic_uint holders;
     struct oci_node *nodes;
     size_t count;
-    int *blobs; /* per layer: an open file, or -1 */
+    bool has_links; /* some files have more than one name */
+    int *blobs;     /* per layer: an open file, or -1 */
     size_t layer_count;
     struct tt_spool *spool;
     uint64_t growth_left; /* bytes by which unpacking may still exceed what the layers' sizes allow */
@@ -194,6 +196,18 @@ bool oci_tree_wants(const char *path);
 TT_MUST_USE enum tt_status oci_tree_apply(struct oci_tree *tree, struct oci_layer_files *files, struct tt_error *err);
 /* After the last layer: adds folders that no layer names, closes blobs that hold nothing that is kept. */
 TT_MUST_USE enum tt_status oci_tree_finish(struct oci_tree *tree, struct tt_error *err);
+
+/* oci_link.c --------------------------------------------------------------------------------------------------------
+ */
+
+/* The node of a path in a sorted list, or NULL. */
+struct oci_node *oci_node_find(struct oci_node *nodes, size_t count, const char *path);
+/* Hard links of a sorted layer become the files that they lead to, in the layer or in what lies below. One that leads
+ * to no file stays as it is. */
+void oci_links_resolve(struct oci_tree *tree, struct oci_layer_files *files);
+/* Of the names of one file the first in archive order becomes the file, as in a container engine's archive, and the
+ * others hard links to it: which name a layer happened to store the content under does not matter. */
+TT_MUST_USE enum tt_status oci_links_restore(struct oci_tree *tree, struct tt_error *err);
 
 /* oci_layer.c -------------------------------------------------------------------------------------------------------
  */

@@ -163,8 +163,11 @@ static enum tt_status keep_entry(struct scan *scan, const struct tt_entry *entry
 {
     struct oci_node *node = NULL;
     enum tt_status status = oci_layer_files_add(&scan->files, entry, &node, err);
-    if (status != TT_OK || entry->type != TT_ENTRY_FILE || entry->size == 0)
+    if (status != TT_OK || entry->type != TT_ENTRY_FILE)
         return status;
+    node->file = (uint64_t)(scan->index + 1) << 32 | node->sequence;
+    if (entry->size == 0)
+        return TT_OK;
     off_t offset = scan->decompressor ? -1 : tt_tar_reader_offset(scan->reader);
     if (offset < 0)
         return spool_content(scan, node, err);

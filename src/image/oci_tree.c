@@ -249,6 +249,7 @@ static enum tt_status merge(struct oci_tree *tree, struct oci_layer_files *files
 enum tt_status oci_tree_apply(struct oci_tree *tree, struct oci_layer_files *files, struct tt_error *err)
 {
     sort_nodes(files);
+    oci_links_resolve(tree, files);
     enum tt_status status = add_replaced(tree, files, err);
     if (status != TT_OK)
         return status;
@@ -294,6 +295,8 @@ static enum tt_status add_missing_folders(struct oci_tree *tree, struct tt_error
 enum tt_status oci_tree_finish(struct oci_tree *tree, struct tt_error *err)
 {
     enum tt_status status = add_missing_folders(tree, err);
+    if (status == TT_OK && tree->has_links)
+        status = oci_links_restore(tree, err);
     if (status != TT_OK)
         return status;
     for (size_t layer = 0; layer < tree->layer_count; layer++) {

@@ -290,7 +290,9 @@ static void remove_plaintext(const struct post_run *run)
     char *still_used TT_CLEANUP(tt_free_cleanup) = NULL;
     struct tt_error err = TT_ERROR_INIT;
     if (tt_image_sweep(run->options->image, run->report.digest_before, &still_used, &err) != TT_OK)
-        tt_log(TT_LOG_WARNING, "decrypted files may be left in the image store: %s; run again to remove them",
+        tt_log(TT_LOG_WARNING,
+               "decrypted files are left in the image store, in blobs that no tag names (umoci gc removes them from a "
+               "layout): %s",
                err.message);
     else if (still_used)
         tt_log(TT_LOG_WARNING, "the decrypted train is still there under the tag '%s'; remove that tag", still_used);
@@ -322,7 +324,7 @@ enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop
     if (status == TT_OK)
         status = check_public(&run, err);
     if (status == TT_OK)
-        status = tt_image_change_new(run.base, &change, err);
+        status = tt_image_change_new_in(run.base, options->image, &change, err);
     if (status == TT_OK)
         status = build_new_state(&run, change, err);
     if (status == TT_OK)

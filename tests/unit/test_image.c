@@ -920,9 +920,47 @@ static void full_disks_leave_nothing(void)
     }
 }
 
+/* A layer may store the content of a file under any of its names. What counts is the order of the archive: the first
+ * name is the file. And a name keeps its file when a later layer gives the other name another one. */
+static void the_first_name_of_a_file_is_the_file(void)
+{
+    struct made_layout layout TT_CLEANUP(layout_remove);
+    struct tt_buffer one TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_buffer two TT_CLEANUP(tt_buffer_clear) = {0};
+    layout_make(&layout);
+    tar_put_file(&one, "opt/pht_results/m", "content");
+    tar_put_link(&one, "opt/pht_results/b", '1', "opt/pht_results/m");
+    tar_put_link(&one, "opt/pht_results/z", '1', "opt/pht_results/b");
+    tar_put_link(&one, "opt/pht_results/lost", '1', "opt/pht_results/nothing");
+    tar_put_link(&one, "opt/pht_results/away", '1', "etc/passwd");
+    tar_put_end(&one);
+    tar_put_file(&two, "opt/pht_results/b", "other");
+    tar_put_link(&two, "opt/pht_results/a", '1', "opt/pht_results/b");
+    tar_put_link(&two, "opt/pht_train/run", '1', "opt/pht_results/m");
+    tar_put_end(&two);
+    layout_put_layer(&layout, &one, NULL);
+    layout_finish(&layout, "first");
+    layout_put_layer(&layout, &two, NULL);
+    layout_finish(&layout, "second");
+    struct tt_image *first TT_CLEANUP(tt_image_free_cleanup) = open_image(&layout, "first");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    expect_listing(first, "opt/pht_results",
+                   "opt/pht_results/ opt/pht_results/away->etc/passwd opt/pht_results/b=content "
+                   "opt/pht_results/lost->opt/pht_results/nothing opt/pht_results/m->opt/pht_results/b "
+                   "opt/pht_results/z->opt/pht_results/b");
+    struct tt_image *second TT_CLEANUP(tt_image_free_cleanup) = open_image(&layout, "second");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    expect_listing(second, "opt/pht_results",
+                   "opt/pht_results/ opt/pht_results/a=other opt/pht_results/away->etc/passwd "
+                   "opt/pht_results/b->opt/pht_results/a opt/pht_results/lost->opt/pht_results/nothing "
+                   "opt/pht_results/m=content opt/pht_results/z->opt/pht_results/m");
+    expect_listing(second, "opt/pht_train", "opt/pht_train/ opt/pht_train/run->opt/pht_results/m");
+}
+
 int main(void)
 {
     static const struct suite_test tests[] = {
+        {"the first name of a file is the file", the_first_name_of_a_file_is_the_file},
         {"references", references},
         {"layers lie over each other", layers_lie_over_each_other},
         {"whiteouts of parents", whiteouts_of_parents},

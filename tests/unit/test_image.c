@@ -210,6 +210,8 @@ static void links_lead_nowhere(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(last.message, "/opt is a symbolic link"));
 
     struct made_layout other TT_CLEANUP(layout_remove) = one_layer(fill_file_below_link, NULL);
+    layout_put_layer(&layout, &two, NULL);
+    layout_finish(&layout, "second");
     struct tt_image *second TT_CLEANUP(tt_image_free_cleanup) = open_image(&other, "latest");
     CU_ASSERT_PTR_NOT_NULL_FATAL(second);
     CU_ASSERT_PTR_NULL(listing(second, "opt/pht_train"));
@@ -940,8 +942,6 @@ static void the_first_name_of_a_file_is_the_file(void)
     tar_put_end(&two);
     layout_put_layer(&layout, &one, NULL);
     layout_finish(&layout, "first");
-    layout_put_layer(&layout, &two, NULL);
-    layout_finish(&layout, "second");
     struct tt_image *first TT_CLEANUP(tt_image_free_cleanup) = open_image(&layout, "first");
     CU_ASSERT_PTR_NOT_NULL_FATAL(first);
     expect_listing(first, "opt/pht_results",

@@ -112,7 +112,7 @@ static enum tt_status read_whole(int descriptor, const struct oci_descriptor *bl
 static enum tt_status check_digest(const struct oci_layout *layout, const struct oci_descriptor *blob,
                                    const struct tt_buffer *text, struct tt_error *err)
 {
-    uint8_t value[TT_SHA512_SIZE];
+    uint8_t value[TT_SHA512_SIZE] = {0};
     struct oci_digest digest;
     enum tt_status status =
         tt_digest_once(blob->digest.algorithm, text->length ? text->data : value, text->length, value, err);

@@ -26,15 +26,6 @@ static void pre_run_clear(struct pre_run *run)
     tt_stop_report_clear(&run->report);
 }
 
-/* Whether the image holds the definition as plaintext: the train ran, and its image got a new digest by that. */
-static bool is_decrypted(const struct visit *visit)
-{
-    uint8_t hash[TT_SHA512_SIZE];
-    return definition_check(visit->train, visit->definition, false, NULL) == TT_OK &&
-           content_definition_hash(visit->train, visit->definition, NULL, hash, NULL) == TT_OK &&
-           tt_digest_equal(hash, visit->train->hash, sizeof hash);
-}
-
 /* The station's own memory: a stop is done once, and what is decrypted already is not decrypted again. */
 static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
 {
@@ -50,7 +41,8 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
             "twice (--again repeats the stop)",
             run->options->station);
     bool entered = record->phase == TT_STATE_ENTERED || record->phase == TT_STATE_ENTERING;
-    if (entered && ((record->image_after && strcmp(record->image_after, digest) == 0) || is_decrypted(&run->visit)))
+    if (entered &&
+        ((record->image_after && strcmp(record->image_after, digest) == 0) || visit_is_decrypted(&run->visit)))
         return tt_error_set(err, TT_WRONG_STOP,
                             "%s is decrypted already by an earlier pre-run; go on with running it and post-run",
                             run->options->image);

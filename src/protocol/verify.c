@@ -3,21 +3,12 @@
 #include <string.h>
 
 #include "protocol/chain.h"
-#include "protocol/content.h"
 #include "protocol/visit.h"
 
 static void say(tt_check_sink sink, void *user, const char *name, bool passed, const char *says)
 {
     if (sink)
         sink(user, name, passed, says);
-}
-
-static bool definition_is_plain(const struct visit *visit)
-{
-    uint8_t hash[TT_SHA512_SIZE];
-    return definition_check(visit->train, visit->definition, false, NULL) == TT_OK &&
-           content_definition_hash(visit->train, visit->definition, NULL, hash, NULL) == TT_OK &&
-           tt_digest_equal(hash, visit->train->hash, sizeof hash);
 }
 
 /* Between pre-run and post-run: the definition's hash can be checked, the results belong to the run. */
@@ -60,7 +51,7 @@ static enum tt_status check_visit(const struct visit *visit, tt_check_sink sink,
     status = chain_verify(visit->train, &visit->keys, position, sink, user, err);
     if (status != TT_OK)
         return status;
-    bool decrypted = definition_is_plain(visit);
+    bool decrypted = visit_is_decrypted(visit);
     status = decrypted ? check_decrypted(visit, sink, user, err) : check_encrypted(visit, position, sink, user, err);
     if (status == TT_OK)
         status = tt_image_verify_blobs(visit->image, err);

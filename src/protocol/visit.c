@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "protocol/content.h"
+
 enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t limit, struct tt_buffer *ret_content,
                                struct tt_error *err)
 {
@@ -65,6 +67,14 @@ enum tt_status visit_open(const char *reference, const char *platform, struct vi
     *ret_visit = visit;
     visit = (struct visit){0};
     return TT_OK;
+}
+
+bool visit_is_decrypted(const struct visit *visit)
+{
+    uint8_t hash[TT_SHA512_SIZE];
+    return definition_check(visit->train, visit->definition, false, NULL) == TT_OK &&
+           content_definition_hash(visit->train, visit->definition, NULL, hash, NULL) == TT_OK &&
+           tt_digest_equal(hash, visit->train->hash, sizeof hash);
 }
 
 void visit_clear(struct visit *visit)

@@ -20,6 +20,9 @@ TT_MUST_USE enum tt_status visit_open(const char *reference, const char *platfor
                                       struct tt_error *err);
 void visit_clear(struct visit *visit);
 
+/* Whether the definition lies in the image as plaintext: pre-run was here, and perhaps the train's code. */
+bool visit_is_decrypted(const struct visit *visit);
+
 /* Reads a small file of an image whole. TT_MALFORMED when it is missing, no regular file, or above `limit` bytes. */
 TT_MUST_USE enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t limit,
                                            struct tt_buffer *ret_content, struct tt_error *err);

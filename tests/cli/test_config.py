@@ -1,12 +1,11 @@
 """Every malformation of train_config.json: [3], naming the member, before any token is looked for."""
 
 import json
-import os
 import unittest
 
 from support import files as fs
 from support import pht
-from support.station import POOL, Case, edited, pool_key, sample_at, with_config
+from support.station import POOL, SANITIZED, Case, edited, pool_key, sample_at, with_config
 
 NO_MODULE = "/nonexistent/module.so"
 
@@ -214,7 +213,7 @@ class Text(ConfigCase):
         opt = self.changed(lambda text: text + b" " * (100 << 20))
         layout = self.layout(opt, sample_at(0), name="case")
         self.refused(3, ["train_config.json"], "pre-run", layout, station="beta", module=NO_MODULE)
-        if not any(name.startswith("ASAN") for name in os.environ):
+        if not SANITIZED:
             argv = self.arguments("verify", layout)
             self.assertLess(self.peak(argv, 3), 32 * 1024, "KiB of memory")
 

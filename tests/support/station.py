@@ -24,6 +24,10 @@ VECTORS = SOURCE / "tests/vectors"
 FIXTURES = SOURCE / "softhsm-fixtures/softhsm"
 POOL = pathlib.Path(__file__).resolve().parent / "keys"
 PIN = "tt-throw-away-1234"
+try:
+    SANITIZED = b"__asan_init" in pathlib.Path(PROGRAM).read_bytes()
+except OSError:
+    SANITIZED = False
 
 # Words of content and secrets that must never be found where they do not belong.
 MARKER = b"traintoken-plaintext-marker"
@@ -268,7 +272,8 @@ class Case(unittest.TestCase):
     def environment(self, **more):
         env = {"PATH": os.environ["PATH"], "HOME": self.home, "LANG": "C.UTF-8", "TMPDIR": self.tmp,
                "TRAINTOKEN_STATE": self.state, **tokens().environment}
-        env.update({name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_", "LSAN_"))})
+        env["LSAN_OPTIONS"] = f"suppressions={SOURCE}/tests/support/leaks.supp:print_suppressions=0"
+        env.update({name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_"))})
         env.update(more)
         return {name: value for name, value in env.items() if value is not None}
 

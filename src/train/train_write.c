@@ -47,7 +47,7 @@ enum tt_status tt_train_set_result(struct tt_train *train, const uint8_t *result
 {
     const struct tt_json_step hash_step = {.member = "result_hash"};
     const struct tt_json_step signature_step = {.member = "result_signature"};
-    struct tt_bytes copy;
+    struct tt_bytes copy = {0};
     enum tt_status status = copy_bytes(signature, signature_length, &copy, err);
     if (status != TT_OK)
         return status;
@@ -78,7 +78,7 @@ enum tt_status tt_train_set_stop_signature(struct tt_train *train, size_t index,
         return tt_error_set(err, TT_INTERNAL, "the train has no stop %zu", index);
     const struct tt_json_step steps[] = {
         {.member = "route"}, {.element = train->route_element[index]}, {.member = "signature"}};
-    struct tt_bytes copy;
+    struct tt_bytes copy = {0};
     enum tt_status status = copy_bytes(signature, signature_length, &copy, err);
     if (status != TT_OK)
         return status;
@@ -101,7 +101,7 @@ enum tt_status tt_train_set_stop_signature(struct tt_train *train, size_t index,
 static enum tt_status set_key(struct tt_train *train, const struct tt_json_step *steps, size_t step_count,
                               struct tt_bytes *key, const uint8_t *data, size_t length, struct tt_error *err)
 {
-    struct tt_bytes copy;
+    struct tt_bytes copy = {0};
     enum tt_status status = copy_bytes(data, length, &copy, err);
     if (status != TT_OK)
         return status;

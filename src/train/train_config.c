@@ -59,7 +59,7 @@ static enum tt_status copy_text(const struct place *place, const char *text, cha
 
 static enum tt_status take_text(const struct place *place, const char *member, char **ret_text)
 {
-    const cJSON *item;
+    const cJSON *item = NULL;
     enum tt_status status = find(place, member, OPTIONAL, &item);
     if (status != TT_OK || !item)
         return status;
@@ -74,7 +74,7 @@ static enum tt_status take_text(const struct place *place, const char *member, c
 static enum tt_status take_id(const struct place *place, const char *member, enum need need, size_t limit,
                               char **ret_text)
 {
-    const cJSON *item;
+    const cJSON *item = NULL;
     int64_t value;
     enum tt_status status = find(place, member, need, &item);
     if (status != TT_OK || !item)
@@ -97,7 +97,7 @@ static enum tt_status take_id(const struct place *place, const char *member, enu
 static enum tt_status take_bytes(const struct place *place, const char *member, enum need need, size_t least,
                                  size_t most, struct tt_bytes *ret_bytes)
 {
-    const cJSON *item;
+    const cJSON *item = NULL;
     enum tt_status status = find(place, member, need, &item);
     if (status != TT_OK || !item)
         return status;
@@ -153,7 +153,7 @@ static enum tt_status take_hash(const struct place *place, const char *member, e
 /* The place of a member that is an object. */
 static enum tt_status enter(const struct place *place, const char *member, enum need need, struct place *ret_inner)
 {
-    const cJSON *item;
+    const cJSON *item = NULL;
     enum tt_status status = find(place, member, need, &item);
     if (status != TT_OK)
         return status;
@@ -255,7 +255,7 @@ static enum tt_status parse_stop_signature(const struct place *stop_place, struc
 static enum tt_status claim_slot(const struct place *place, struct tt_train *train, size_t element,
                                  struct tt_stop **ret_stop)
 {
-    const cJSON *item;
+    const cJSON *item = NULL;
     int64_t index;
     enum tt_status status = find(place, "index", REQUIRED, &item);
     if (status != TT_OK)
@@ -309,7 +309,7 @@ static enum tt_status check_stations_differ(const struct place *root, const stru
 
 static enum tt_status parse_route(const struct place *root, struct tt_train *train)
 {
-    const cJSON *route;
+    const cJSON *route = NULL;
     enum tt_status status = take_array(root, "route", &route);
     if (status != TT_OK)
         return status;
@@ -370,7 +370,7 @@ static void drop_query(struct tt_train *train)
 
 static enum tt_status parse_files(const struct place *root, struct tt_train *train)
 {
-    const cJSON *list;
+    const cJSON *list = NULL;
     enum tt_status status = take_array(root, "file_list", &list);
     if (status != TT_OK)
         return status;

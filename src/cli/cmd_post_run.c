@@ -18,7 +18,7 @@ static void print_json(const struct output *output, const struct stop_command *c
 {
     const struct tt_stop_report *report = &command->report;
     cJSON *object = stop_command_json(command);
-    output_add_text(object, "base", command->options.base);
+    output_add_text(object, "base", report->base);
     output_add_hex(object, "result_hash", report->result_hash, sizeof report->result_hash);
     output_add_hex(object, "route_digest", report->route_digest, sizeof report->route_digest);
     output_result(output, "post-run", object);

@@ -21,6 +21,12 @@ void file_list_clear(struct file_list *list)
 static enum tt_status add_entry(struct file_list *list, const struct tt_entry *entry, struct tt_error *err)
 {
     const char *name = entry->path + strlen(TT_TRAIN_DEFINITION) + 1;
+    const char *slash = strrchr(name, '/');
+    if (strncmp(slash ? slash + 1 : name, ".wh.", 4) == 0)
+        return tt_error_set(err, TT_USAGE,
+                            "the definition's file '%s' cannot be in an image: there a name that starts with '.wh.' "
+                            "stands for a removed file; rename it",
+                            name);
     if (entry->type == TT_ENTRY_FOLDER)
         return TT_OK;
     if (entry->type != TT_ENTRY_FILE)

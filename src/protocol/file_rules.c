@@ -5,7 +5,10 @@
 #include "crypto/file_cipher.h"
 #include "protocol/visit.h"
 
-enum { LINK_STEPS_LIMIT = 40 };
+enum {
+    LINK_STEPS_LIMIT = 40,
+    WALK_LIMIT = 1 << 22 /* components on the ways of all links together: long chains of links would cost hours */
+};
 
 static const char *below(const char *path, const char *folder)
 {
@@ -130,7 +133,7 @@ static bool follow(struct walk *walk, const char *target)
 
 /* Whether a symbolic link, followed as a kernel would follow it through the other links of the set, stays inside the
  * results. Comparing names alone is not enough: after a link to a shallower folder, ".." leads further up. */
-static bool link_stays_inside(const struct tt_file_set *files, const struct tt_entry *link)
+static bool link_stays_inside(const struct tt_file_set *files, const struct tt_entry *link, size_t *walk_left)
 {
     struct walk walk = {.steps = 0};
     char component[NAME_MAX + 1];
@@ -138,7 +141,8 @@ static bool link_stays_inside(const struct tt_file_set *files, const struct tt_e
     if (strlen(link->path) >= sizeof walk.done || !follow(&walk, link->link_target))
         return false;
     bool absolute = link->link_target[0] == '/';
-    while (next_component(&walk, component)) {
+    while (*walk_left > 0 && next_component(&walk, component)) {
+        --*walk_left;
         if (strcmp(component, ".") == 0)
             continue;
         if (strcmp(component, "..") == 0) {
@@ -174,8 +178,21 @@ static enum tt_status check_hard_link(const struct tt_file_set *files, const str
                         entry->link_target);
 }
 
+static enum tt_status check_symlink(const struct tt_file_set *files, const struct tt_entry *entry, size_t *walk_left,
+                                    struct tt_error *err)
+{
+    if (link_stays_inside(files, entry, walk_left))
+        return TT_OK;
+    if (*walk_left == 0)
+        return tt_error_set(err, TT_MALFORMED,
+                            "the symbolic links in /%s lead through more than %d folders and links in all",
+                            TT_TRAIN_RESULTS, WALK_LIMIT);
+    return tt_error_set(err, TT_TAMPERED, "/%s is a symbolic link to '%s', which leads outside /%s", entry->path,
+                        entry->link_target, TT_TRAIN_RESULTS);
+}
+
 static enum tt_status check_result_entry(const struct tt_file_set *files, const struct tt_entry *entry, bool encrypted,
-                                         bool first_stop, struct tt_error *err)
+                                         bool first_stop, size_t *walk_left, struct tt_error *err)
 {
     if (entry->type == TT_ENTRY_FOLDER)
         return TT_OK;
@@ -188,10 +205,7 @@ static enum tt_status check_result_entry(const struct tt_file_set *files, const 
     case TT_ENTRY_HARDLINK:
         return check_hard_link(files, entry, err);
     case TT_ENTRY_SYMLINK:
-        if (link_stays_inside(files, entry))
-            return TT_OK;
-        return tt_error_set(err, TT_TAMPERED, "/%s is a symbolic link to '%s', which leads outside /%s", entry->path,
-                            entry->link_target, TT_TRAIN_RESULTS);
+        return check_symlink(files, entry, walk_left, err);
     case TT_ENTRY_FOLDER:
     case TT_ENTRY_SPECIAL:
         break;
@@ -205,8 +219,9 @@ enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bo
     size_t count = tt_file_set_count(files);
     if (count == 0)
         return TT_OK;
+    size_t walk_left = WALK_LIMIT;
     enum tt_status status = check_root(files, TT_TRAIN_RESULTS, err);
     for (size_t i = 1; status == TT_OK && i < count; i++)
-        status = check_result_entry(files, tt_file_set_entry(files, i), encrypted, first_stop, err);
+        status = check_result_entry(files, tt_file_set_entry(files, i), encrypted, first_stop, &walk_left, err);
     return status;
 }

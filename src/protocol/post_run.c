@@ -332,6 +332,7 @@ enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop
     if (status != TT_OK)
         return status;
     remove_plaintext(&run);
+    run.report.base = TT_TAKE(run.base_reference);
     *ret_report = run.report;
     run.report = (struct tt_stop_report){0};
     return TT_OK;

@@ -55,6 +55,7 @@ struct tt_stop_report {
     size_t stop_count;
     char *digest_before; /* of the image's manifest */
     char *digest_after;
+    char *base; /* post-run: reference of the base image that was used */
     struct tt_content_size definition;
     struct tt_content_size results;
     uint8_t result_hash[TT_TRAIN_HASH_SIZE];  /* post-run */

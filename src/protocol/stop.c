@@ -59,5 +59,6 @@ void tt_stop_report_clear(struct tt_stop_report *report)
     free(report->train);
     free(report->digest_before);
     free(report->digest_after);
+    free(report->base);
     *report = (struct tt_stop_report){0};
 }

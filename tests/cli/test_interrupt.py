@@ -12,8 +12,8 @@ import unittest
 
 from support import files as fs
 from support import oci, pht
-from support.station import (MARKER, PIN, Case, needs_program, pool_key, results_of, sample,
-                             snapshot, tokens)
+from support.station import (MARKER, PIN, Case, difference, needs_program, pool_key, results_of, sample, snapshot,
+                             tokens)
 
 BIG = fs.file("opt/pht_results/big.bin", (MARKER + bytes(range(229))) * (24 << 12), 0o600)  # 24 MiB
 POINTS = 24
@@ -26,7 +26,33 @@ CAN_MOUNT = subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL, check=
 needs_mounts = unittest.skipUnless(CAN_MOUNT, "needs a mount name space (unshare -m)")
 
 
-class StopCase(Case):
+class StepCase(Case):
+    def traced(self, argv, *more):
+        """Runs argv under strace; gives its status and the calls that change a disk, as (name, result)."""
+        trace = f"{self.home}/trace"
+        strace = ["strace", "-f", "-qq", "-o", trace, "-e", f"trace={STEPS}", *more]
+        # The leak checker cannot work where strace does.
+        env = self.environment(PRIVATE_KEY_PASSWORD=PIN, ASAN_OPTIONS="detect_leaks=0")
+        status = self.killed([*strace, *argv], 60, env)
+        with open(trace, encoding="utf-8", errors="replace") as stream:
+            found = re.findall(r"^\d+ +(\w+)\(.* = (\S+)", stream.read(), re.M)
+        os.remove(trace)
+        return status, found
+
+    def changes(self, argv):
+        """Runs argv, and gives each call that changed a disk as (name, how many of that name it is)."""
+        status, calls = self.traced(argv)
+        self.assertEqual(status, 0)
+        points, count = [], collections.Counter()
+        for name, result in calls:
+            count[name] += 1
+            if result == "0":
+                points.append((name, count[name]))
+        self.assertGreater(len(points), 5)
+        return points
+
+
+class StopCase(StepCase):
     """Prepared once per test: a big train before its pre-run or post-run at beta, layout and memory together."""
 
     def prepare(self, command, big=True):
@@ -137,38 +163,18 @@ class Kill(StopCase):
     def test_post_run_at_times_spread_over_it(self):
         self.spread("post-run")
 
-    def traced(self, layout, *more):
-        """Runs the command under strace; gives its status and the calls that change a disk, as (name, result)."""
-        trace = f"{self.home}/trace"
-        strace = ["strace", "-f", "-qq", "-o", trace, "-e", f"trace={STEPS}", *more]
-        # The leak checker cannot work where strace does.
-        env = self.environment(PRIVATE_KEY_PASSWORD=PIN, ASAN_OPTIONS="detect_leaks=0")
-        status = self.killed([*strace, *self.argv(layout)], 60, env)
-        with open(trace, encoding="utf-8", errors="replace") as stream:
-            found = re.findall(r"^\d+ +(\w+)\(.* = (\S+)", stream.read(), re.M)
-        os.remove(trace)
-        return status, found
-
     def each_step(self, command):
         """Dies just before the 1st, 2nd, 3rd, ... system call that changes something on a disk."""
         self.big = False
         self.prepare(command, big=False)
         layout = self.restore()
         layout.put(MARKER * 3, oci.LAYER)
-        status, calls = self.traced(layout)
-        self.assertEqual(status, 0)
-        points, count = [], collections.Counter()
-        for name, result in calls:
-            count[name] += 1
-            if result == "0":
-                points.append((name, count[name]))
-        self.assertGreater(len(points), 10)
         seen = []
-        for name, number in points:
+        for name, number in self.changes(self.argv(layout)):
             layout = self.restore()
             # What a container tool leaves: plaintext that no tag names any more.
             orphan = layout.put(MARKER * 3, oci.LAYER)
-            status, _ = self.traced(layout, "-e", f"inject={name}:signal=KILL:when={number}")
+            status, _ = self.traced(self.argv(layout), "-e", f"inject={name}:signal=KILL:when={number}")
             self.restore_tokens()
             what = f"killed before {name} number {number}"
             with self.subTest(what):
@@ -186,6 +192,69 @@ class Kill(StopCase):
     @needs_program("strace")
     def test_post_run_before_each_change_on_disk(self):
         self.each_step("post-run")
+
+
+@needs_program("strace")
+class KillOthers(StepCase):
+    """seal and results, ended before each of their changes on disk."""
+
+    def tokens_kept(self):
+        kept = f"{self.home}/tokens"
+        shutil.copytree(f"{tokens().place}/tokens", kept)
+
+        def restore():
+            shutil.rmtree(f"{tokens().place}/tokens")
+            shutil.copytree(kept, f"{tokens().place}/tokens")
+        return restore
+
+    def test_results(self):
+        layout, place = self.layout_at(3), f"{self.work}/place"
+        argv = self.arguments("results", layout, "-o", f"{place}/out", key="creator")
+        restore = self.tokens_kept()
+        os.mkdir(place)
+        points = self.changes(argv)
+        whole = snapshot(place)
+        seen = set()
+        for name, number in points:
+            with self.subTest(f"killed before {name} number {number}"):
+                shutil.rmtree(place)
+                os.mkdir(place)
+                status, _ = self.traced(argv, "-e", f"inject={name}:signal=KILL:when={number}")
+                restore()
+                self.assertEqual(status, -signal.SIGKILL)
+                there = os.path.exists(f"{place}/out")
+                seen.add(there)
+                if not there:
+                    self.good("results", layout, "-o", f"{place}/out", key="creator")
+                self.assertEqual(difference(whole, snapshot(place)), [])
+        self.assertIn(False, seen)
+
+    def test_seal(self):
+        base, place = self.layout({}), f"{self.work}/train"
+        os.mkdir(f"{self.work}/definition")
+        with open(f"{self.work}/definition/main.sh", "wb") as stream:
+            stream.write(b"#!/bin/sh\n# " + MARKER + b"\n")
+        os.chmod(f"{self.work}/definition/main.sh", 0o755)
+        with open(f"{self.work}/alpha.pem", "wb") as stream:
+            stream.write(pht.public_pem(pool_key("alpha")))
+        argv = self.arguments("seal", "--definition", f"{self.work}/definition", "--base", f"oci:{base.path}:base",
+                              "--creator", "me", "--stop", f"alpha={self.work}/alpha.pem", f"oci:{place}:latest",
+                              key="creator")
+        restore = self.tokens_kept()
+        for name, number in self.changes(argv):
+            with self.subTest(f"killed before {name} number {number}"):
+                shutil.rmtree(place)
+                status, _ = self.traced(argv, "-e", f"inject={name}:signal=KILL:when={number}")
+                restore()
+                self.assertEqual(status, -signal.SIGKILL)
+                train = oci.Layout(place)
+                if os.path.exists(f"{place}/index.json") and "latest" in train.tags():
+                    self.assertEqual(pht.open_train(train.tree("latest"), pool_key("alpha")).position, 0)
+                self.assertEqual(self.killed(argv, 60), 0)
+                train.check()
+                self.assertEqual(train.tree("latest"), train.tree("base"))
+                self.assertEqual(pht.open_train(train.tree("latest"), pool_key("alpha")).position, 0)
+                self.assert_no_plaintext(train)
 
 
 class Signals(StopCase):

@@ -370,6 +370,7 @@ class HostileNames(ResultsCase):
     """An attacker who knows the symmetric key, or only adds what no hash covers."""
 
     def hostile(self, extra, words=(), status=(3, 4), first=False):
+        subprocess.run(["rm", "-rf", f"{self.work}/out"], check=True)
         before = snapshot_outside(self.work)
         entries = self.home_tar()
         entries = [*extra, *entries] if first else [*entries[:-1], *extra, entries[-1]]

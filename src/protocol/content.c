@@ -189,6 +189,7 @@ enum tt_status content_definition_hash(const struct tt_train *train, const struc
 /* One content_transfer under way. */
 struct transfer {
     struct reading reading;
+    const bool *taken; /* per entry; NULL: all */
     const char *folder;
     struct tt_file_cipher *cipher;
     const char *what;
@@ -262,7 +263,7 @@ static enum tt_status transfer_files(struct transfer *transfer, enum content_dir
     enum tt_status status = tt_image_change_replace(transfer->change, root, err);
     for (size_t i = 1; status == TT_OK && i < tt_file_set_count(transfer->reading.files); i++) {
         const struct tt_entry *entry = tt_file_set_entry(transfer->reading.files, i);
-        if (entry->type == TT_ENTRY_HARDLINK)
+        if (entry->type == TT_ENTRY_HARDLINK || (transfer->taken && !transfer->taken[i]))
             continue;
         if (entry->type != TT_ENTRY_FILE) {
             status = tt_image_change_add(transfer->change, entry, err);
@@ -280,22 +281,24 @@ static enum tt_status transfer_hard_links(struct transfer *transfer, struct tt_e
     enum tt_status status = TT_OK;
     for (size_t i = 1; status == TT_OK && i < tt_file_set_count(transfer->reading.files); i++) {
         const struct tt_entry *entry = tt_file_set_entry(transfer->reading.files, i);
-        if (entry->type == TT_ENTRY_HARDLINK)
+        if (entry->type == TT_ENTRY_HARDLINK && !(transfer->taken && !transfer->taken[i]))
             status = tt_image_change_add(transfer->change, entry, err);
     }
     return status;
 }
 
-enum tt_status content_transfer(const struct tt_file_set *files, const char *folder, enum content_direction direction,
-                                struct tt_file_cipher *cipher, struct content_hash *hash,
-                                struct tt_image_change *change, struct tt_content_size *ret_size, struct tt_error *err)
+enum tt_status content_transfer(const struct tt_file_set *files, const bool *taken, const char *folder,
+                                enum content_direction direction, struct tt_file_cipher *cipher,
+                                struct content_hash *hash, struct tt_image_change *change,
+                                struct tt_content_size *ret_size, struct tt_error *err)
 {
     struct chunk *chunk TT_CLEANUP(chunk_cleanup) = malloc(sizeof *chunk);
     uint8_t *encrypted TT_CLEANUP(tt_free_cleanup) = malloc(CONTENT_PIECE);
     if (!chunk || !encrypted)
         return tt_error_memory(err);
     bool decrypt = direction == CONTENT_DECRYPT;
-    struct transfer transfer = {.folder = folder,
+    struct transfer transfer = {.taken = taken,
+                                .folder = folder,
                                 .cipher = cipher,
                                 .what = decrypt ? "decrypting" : "encrypting",
                                 .change = change,

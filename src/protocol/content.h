@@ -27,9 +27,9 @@ TT_MUST_USE enum tt_status content_definition_hash(const struct tt_train *train,
 enum content_direction { CONTENT_DECRYPT, CONTENT_ENCRYPT };
 
 /* Puts `folder` with all that is in `files` into a change in the place of what the parent has there, files decrypted or
- * encrypted on the way. Every plaintext byte of regular files goes to `hash` too, in archive order, unless that is
- * NULL. *ret_size sums up. */
-TT_MUST_USE enum tt_status content_transfer(const struct tt_file_set *files, const char *folder,
+ * encrypted on the way. `taken` (NULL: all) tells for each entry whether it is taken. Every plaintext byte of regular
+ * files goes to `hash` too, in archive order, unless that is NULL. *ret_size sums up. */
+TT_MUST_USE enum tt_status content_transfer(const struct tt_file_set *files, const bool *taken, const char *folder,
                                             enum content_direction direction, struct tt_file_cipher *cipher,
                                             struct content_hash *hash, struct tt_image_change *change,
                                             struct tt_content_size *ret_size, struct tt_error *err);

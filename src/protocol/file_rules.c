@@ -41,18 +41,62 @@ static enum tt_status check_root(const struct tt_file_set *files, const char *fo
     return TT_OK;
 }
 
-static enum tt_status check_definition_entry(const struct tt_entry *entry, const char *const *sorted, size_t count,
-                                             bool encrypted, struct tt_error *err)
+/* The names that belong to the definition, to be searched. */
+struct listed {
+    const char **sorted;
+    size_t count;
+};
+
+static void listed_clear(struct listed *listed)
 {
+    free(listed->sorted);
+}
+
+static enum tt_status sort_listed(const struct tt_train *train, struct listed *listed, struct tt_error *err)
+{
+    listed->sorted = calloc(train->file_count + 1, sizeof *listed->sorted);
+    if (!listed->sorted)
+        return tt_error_memory(err);
+    for (size_t i = 0; i < train->file_count; i++)
+        listed->sorted[i] = train->files[i];
+    listed->sorted[train->file_count] = TT_TRAIN_QUERY_NAME;
+    listed->count = train->file_count + 1;
+    qsort(listed->sorted, listed->count, sizeof *listed->sorted, compare_names);
+    return TT_OK;
+}
+
+static bool is_listed(const struct listed *listed, const char *name)
+{
+    return bsearch(&name, listed->sorted, listed->count, sizeof *listed->sorted, compare_names);
+}
+
+/* Whether a component of the path is a Python interpreter's folder of compiled modules. */
+static bool is_python_cache(const char *path)
+{
+    static const char name[] = "__pycache__";
+    size_t length = sizeof name - 1;
+    for (const char *found = strstr(path, name); found; found = strstr(found + 1, name))
+        if (found > path && found[-1] == '/' && (found[length] == '/' || found[length] == '\0'))
+            return true;
+    return false;
+}
+
+static enum tt_status check_definition_entry(const struct tt_entry *entry, const struct listed *listed,
+                                             enum definition_moment moment, bool *ret_taken, struct tt_error *err)
+{
+    const char *name = below(entry->path, TT_TRAIN_DEFINITION);
+    bool cache = is_python_cache(entry->path);
+    *ret_taken = entry->type == TT_ENTRY_FOLDER ? !cache : is_listed(listed, name);
+    if (!*ret_taken && (cache || moment == DEFINITION_RAN))
+        return TT_OK;
     if (entry->type == TT_ENTRY_FOLDER)
         return TT_OK;
     if (entry->type != TT_ENTRY_FILE)
         return tt_error_set(err, TT_TAMPERED, "/%s is a %s; the definition of a train has only files and folders",
                             entry->path, tt_entry_type_name(entry->type));
-    const char *name = below(entry->path, TT_TRAIN_DEFINITION);
-    if (strcmp(name, TT_TRAIN_QUERY_NAME) != 0 && !bsearch(&name, sorted, count, sizeof *sorted, compare_names))
+    if (!*ret_taken)
         return tt_error_set(err, TT_TAMPERED, "/%s is not in file_list: no hash covers it", entry->path);
-    return encrypted ? check_encrypted_size(entry, err) : TT_OK;
+    return moment == DEFINITION_ARRIVES ? check_encrypted_size(entry, err) : TT_OK;
 }
 
 static enum tt_status check_listed_file(const struct tt_file_set *files, const char *name, struct tt_error *err)
@@ -67,26 +111,46 @@ static enum tt_status check_listed_file(const struct tt_file_set *files, const c
     return TT_OK;
 }
 
-enum tt_status definition_check(const struct tt_train *train, const struct tt_file_set *files, bool encrypted,
-                                struct tt_error *err)
+void definition_files_clear(struct definition_files *files)
 {
-    size_t count = tt_file_set_count(files);
-    if (count == 0)
+    free(files->taken);
+    *files = (struct definition_files){0};
+}
+
+static enum tt_status select_files(const struct tt_train *train, const struct tt_file_set *files,
+                                   enum definition_moment moment, struct definition_files *selected,
+                                   struct tt_error *err)
+{
+    struct listed listed TT_CLEANUP(listed_clear) = {0};
+    enum tt_status status = sort_listed(train, &listed, err);
+    selected->taken = calloc(tt_file_set_count(files), sizeof *selected->taken);
+    if (status == TT_OK && !selected->taken)
+        return tt_error_memory(err);
+    for (size_t i = 1; status == TT_OK && i < tt_file_set_count(files); i++) {
+        const struct tt_entry *entry = tt_file_set_entry(files, i);
+        status = check_definition_entry(entry, &listed, moment, &selected->taken[i], err);
+        if (!selected->taken[i] && entry->type != TT_ENTRY_FOLDER)
+            selected->left_out++;
+    }
+    return status;
+}
+
+enum tt_status definition_check(const struct tt_train *train, const struct tt_file_set *files,
+                                enum definition_moment moment, struct definition_files *ret_files, struct tt_error *err)
+{
+    struct definition_files selected TT_CLEANUP(definition_files_clear) = {0};
+    if (tt_file_set_count(files) == 0)
         return tt_error_set(err, TT_MALFORMED, "this is not a train: it has no /%s", TT_TRAIN_DEFINITION);
     enum tt_status status = check_root(files, TT_TRAIN_DEFINITION, err);
-    if (status != TT_OK)
-        return status;
-    const char **sorted TT_CLEANUP(tt_free_cleanup) = calloc(train->file_count + 1, sizeof *sorted);
-    if (!sorted)
-        return tt_error_memory(err);
-    for (size_t i = 0; i < train->file_count; i++)
-        sorted[i] = train->files[i];
-    qsort(sorted, train->file_count, sizeof *sorted, compare_names);
-    for (size_t i = 1; status == TT_OK && i < count; i++)
-        status = check_definition_entry(tt_file_set_entry(files, i), sorted, train->file_count, encrypted, err);
+    if (status == TT_OK)
+        status = select_files(train, files, moment, &selected, err);
     for (size_t i = 0; status == TT_OK && i < train->file_count; i++)
         status = check_listed_file(files, train->files[i], err);
-    return status;
+    if (status != TT_OK || !ret_files)
+        return status;
+    *ret_files = selected;
+    selected = (struct definition_files){0};
+    return TT_OK;
 }
 
 /* A path that is being resolved, from the image's root. */

@@ -21,6 +21,7 @@ struct post_run {
     struct visit visit;     /* the image as the run left it */
     struct tt_train *train; /* the configuration that pre-run verified: the one that counts */
     struct train_keys keys; /* of that configuration */
+    struct definition_files definition;
     const struct tt_stop *stop;
     struct tt_state *state;
     char *base_reference;
@@ -37,6 +38,7 @@ static void post_run_clear(struct post_run *run)
     tt_image_free(run->base);
     free(run->base_reference);
     tt_state_free(run->state);
+    definition_files_clear(&run->definition);
     train_keys_clear(&run->keys);
     tt_train_free(run->train);
     visit_clear(&run->visit);
@@ -131,10 +133,10 @@ static enum tt_status check_configuration(struct post_run *run, struct tt_error 
 }
 
 /* The definition lies in the image as plaintext, and is the one that the creator signed. */
-static enum tt_status check_definition(const struct post_run *run, struct tt_error *err)
+static enum tt_status check_definition(struct post_run *run, struct tt_error *err)
 {
     uint8_t hash[TT_SHA512_SIZE];
-    enum tt_status status = definition_check(run->train, run->visit.definition, false, err);
+    enum tt_status status = definition_check(run->train, run->visit.definition, DEFINITION_RAN, &run->definition, err);
     if (status == TT_OK)
         status = content_definition_hash(run->train, run->visit.definition, NULL, hash, err);
     if (status == TT_OK && !tt_digest_equal(hash, run->train->hash, sizeof hash))
@@ -197,15 +199,15 @@ static enum tt_status encrypt_all(struct post_run *run, struct tt_image_change *
     if (status == TT_OK)
         status = content_hash_new(&hash, err);
     if (status == TT_OK)
-        status = content_transfer(run->visit.results, TT_TRAIN_RESULTS, CONTENT_ENCRYPT, run->cipher, hash, change,
-                                  &run->report.results, err);
+        status = content_transfer(run->visit.results, NULL, TT_TRAIN_RESULTS, CONTENT_ENCRYPT, run->cipher, hash,
+                                  change, &run->report.results, err);
     if (status == TT_OK)
         status = content_hash_update(hash, run->train->session_id, sizeof run->train->session_id, err);
     if (status == TT_OK)
         status = content_hash_final(hash, run->report.result_hash, err);
     if (status == TT_OK)
-        status = content_transfer(run->visit.definition, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, run->cipher, NULL,
-                                  change, &run->report.definition, err);
+        status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT,
+                                  run->cipher, NULL, change, &run->report.definition, err);
     return status;
 }
 

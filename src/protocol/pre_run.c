@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
 #include "protocol/stop.h"
@@ -12,6 +13,7 @@
 struct pre_run {
     const struct tt_stop_options *options;
     struct visit visit;
+    struct definition_files definition;
     const struct tt_stop *stop;
     struct tt_state *state;
     struct tt_file_cipher *cipher;
@@ -22,6 +24,7 @@ static void pre_run_clear(struct pre_run *run)
 {
     tt_file_cipher_free(run->cipher);
     tt_state_free(run->state);
+    definition_files_clear(&run->definition);
     visit_clear(&run->visit);
     tt_stop_report_clear(&run->report);
 }
@@ -61,7 +64,7 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
     if (status == TT_OK)
         status = check_memory(run, err);
     if (status == TT_OK)
-        status = definition_check(train, run->visit.definition, true, err);
+        status = definition_check(train, run->visit.definition, DEFINITION_ARRIVES, &run->definition, err);
     if (status == TT_OK)
         status = results_check(run->visit.results, true, run->stop->index == 0, err);
     if (status == TT_OK && run->stop->encrypted_key.length == 0)
@@ -69,6 +72,9 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
                               run->stop->index, run->stop->station);
     if (status == TT_OK)
         status = tt_image_verify_blobs(run->visit.image, err);
+    if (status == TT_OK && run->definition.left_out > 0)
+        tt_log(TT_LOG_WARNING, "%zu compiled Python files of an earlier station are left out of the definition",
+               run->definition.left_out);
     return status;
 }
 
@@ -118,8 +124,8 @@ static enum tt_status decrypt_results(struct pre_run *run, struct tt_image_chang
     uint8_t value[TT_SHA512_SIZE];
     enum tt_status status = content_hash_new(&hash, err);
     if (status == TT_OK)
-        status = content_transfer(run->visit.results, TT_TRAIN_RESULTS, CONTENT_DECRYPT, run->cipher, hash, change,
-                                  &run->report.results, err);
+        status = content_transfer(run->visit.results, NULL, TT_TRAIN_RESULTS, CONTENT_DECRYPT, run->cipher, hash,
+                                  change, &run->report.results, err);
     if (status == TT_OK)
         status = content_hash_update(hash, train->session_id, sizeof train->session_id, err);
     if (status == TT_OK)
@@ -133,8 +139,8 @@ static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *c
 {
     enum tt_status status = decrypt_results(run, change, err);
     if (status == TT_OK)
-        status = content_transfer(run->visit.definition, TT_TRAIN_DEFINITION, CONTENT_DECRYPT, run->cipher, NULL,
-                                  change, &run->report.definition, err);
+        status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_DECRYPT,
+                                  run->cipher, NULL, change, &run->report.definition, err);
     return not_as_hashed(status, "definition files", "its creator", err);
 }
 

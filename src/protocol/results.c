@@ -92,8 +92,6 @@ static enum tt_status check_public(struct opening *opening, struct tt_error *err
     enum tt_status status = check_position(opening, err);
     if (status == TT_OK)
         status = chain_verify(visit->train, &visit->keys, opening->position, NULL, NULL, err);
-    if (status == TT_OK && visit->image)
-        status = definition_check(visit->train, visit->definition, true, err);
     if (status == TT_OK)
         status = results_check(visit->results, true, false, err);
     if (status == TT_OK && visit->train->creator_encrypted_key.length == 0)

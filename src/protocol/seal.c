@@ -9,6 +9,7 @@
 #include "archive/folder_files.h"
 #include "base/file.h"
 #include "base/hex.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
@@ -105,18 +106,62 @@ static enum tt_status choose_entry_point(struct seal *seal, struct tt_error *err
         return tt_error_set(err, TT_USAGE,
                             "/%s is not executable: make it so (chmod +x), or name what runs it with --interpreter",
                             entry->path);
+    if (!seal->options->interpreter)
+        tt_log(TT_LOG_WARNING,
+               "stations with the existing implementation take the executable bit away from /%s: name "
+               "what runs it with --interpreter if the train may meet one",
+               entry->path);
     seal->entry_point = tt_text_format("/%s", entry->path);
     return seal->entry_point ? TT_OK : tt_error_memory(err);
+}
+
+/* Whether the existing implementation would take the id for a number and write that differently. */
+static bool is_other_number(const char *id)
+{
+    size_t digits = strspn(id, "0123456789_+- ");
+    bool is_number = id[0] && !id[digits] && strpbrk(id, "0123456789");
+    bool is_canonical = strspn(id, "0123456789") == strlen(id) && (id[0] != '0' || !id[1]);
+    return is_number && !is_canonical;
+}
+
+static enum tt_status check_ids(const struct tt_seal_options *options, struct tt_error *err)
+{
+    if (is_other_number(options->creator_id))
+        return tt_error_set(
+            err, TT_USAGE,
+            "the creator's id '%s' would be read as a number by the existing implementation, and hashed "
+            "in another spelling; use another id",
+            options->creator_id);
+    for (size_t i = 0; i < options->stop_count; i++)
+        if (strspn(options->stations[i], "0123456789") == strlen(options->stations[i]))
+            tt_log(TT_LOG_WARNING,
+                   "a station with the existing implementation does not find itself under the numeric "
+                   "id '%s'",
+                   options->stations[i]);
+    return TT_OK;
+}
+
+/* The existing implementation takes an empty query for none, and encrypts it once more at each stop. */
+static enum tt_status check_query(const struct tt_file_set *definition, struct tt_error *err)
+{
+    size_t index = tt_file_set_find(definition, TT_TRAIN_DEFINITION "/" TT_TRAIN_QUERY_NAME);
+    if (index < tt_file_set_count(definition) && tt_file_set_entry(definition, index)->size == 0)
+        return tt_error_set(err, TT_USAGE, "the query is empty; leave it away or give it content");
+    return TT_OK;
 }
 
 static enum tt_status open_inputs(struct seal *seal, struct tt_error *err)
 {
     const struct tt_seal_options *options = seal->options;
     struct tt_image_options image_options = {.platform = options->platform};
-    enum tt_status status = read_stop_keys(seal, err);
+    enum tt_status status = check_ids(options, err);
+    if (status == TT_OK)
+        status = read_stop_keys(seal, err);
     if (status == TT_OK)
         status = tt_folder_files(options->definition, TT_TRAIN_DEFINITION, options->query, TT_TRAIN_QUERY_NAME,
                                  &seal->definition, err);
+    if (status == TT_OK)
+        status = check_query(seal->definition, err);
     if (status == TT_OK)
         status = file_list_make(seal->definition, options->file_list, &seal->files, err);
     if (status == TT_OK)
@@ -275,7 +320,7 @@ static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_chan
     if (status == TT_OK)
         status = tt_image_change_replace(change, &results, err);
     if (status == TT_OK)
-        status = content_transfer(seal->definition, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, cipher, NULL, change,
+        status = content_transfer(seal->definition, NULL, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, cipher, NULL, change,
                                   &seal->report.definition, err);
     if (status == TT_OK)
         status = symmetric_key_wrap_for_all(symmetric, &seal->keys, seal->train, err);

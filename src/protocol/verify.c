@@ -26,7 +26,7 @@ static enum tt_status check_decrypted(const struct visit *visit, tt_check_sink s
 static enum tt_status check_encrypted(const struct visit *visit, size_t position, tt_check_sink sink, void *user,
                                       struct tt_error *err)
 {
-    enum tt_status status = definition_check(visit->train, visit->definition, true, err);
+    enum tt_status status = definition_check(visit->train, visit->definition, DEFINITION_ARRIVES, NULL, err);
     if (status == TT_OK)
         status = results_check(visit->results, true, position == 0, err);
     if (status != TT_OK)

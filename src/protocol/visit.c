@@ -72,7 +72,7 @@ enum tt_status visit_open(const char *reference, const char *platform, struct vi
 bool visit_is_decrypted(const struct visit *visit)
 {
     uint8_t hash[TT_SHA512_SIZE];
-    return definition_check(visit->train, visit->definition, false, NULL) == TT_OK &&
+    return definition_check(visit->train, visit->definition, DEFINITION_RAN, NULL, NULL) == TT_OK &&
            content_definition_hash(visit->train, visit->definition, NULL, hash, NULL) == TT_OK &&
            tt_digest_equal(hash, visit->train->hash, sizeof hash);
 }

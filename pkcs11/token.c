@@ -85,10 +85,13 @@ enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const stru
     if (matching.count == 0 && all.count == 0)
         return tt_error_set(err, TT_TOKEN, "module %s shows no token at all; is it plugged in, and is it this module?",
                             module->path);
+    char *asked TT_CLEANUP(tt_free_cleanup) = tt_uri_text(uri);
+    if (!asked)
+        return tt_error_memory(err);
     if (matching.count == 0)
-        return tt_error_set(err, TT_TOKEN, "no token matches the key's URI; tokens there are: %s", list_text(&all));
+        return tt_error_set(err, TT_TOKEN, "no token matches %s; tokens there are: %s", asked, list_text(&all));
     if (matching.count > 1)
-        return tt_error_set(err, TT_TOKEN, "%zu tokens match the key's URI; name one of them: %s", matching.count,
+        return tt_error_set(err, TT_TOKEN, "%zu tokens match %s; name one of them: %s", matching.count, asked,
                             list_text(&matching));
     *ret_slot = slot;
     return TT_OK;
@@ -337,11 +340,14 @@ enum tt_status tt_token_find_key(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *
         status = list_keys(slot, NULL, &all, &other, err);
     if (status != TT_OK)
         return status;
+    char *asked TT_CLEANUP(tt_free_cleanup) = tt_uri_text(uri);
+    if (!asked)
+        return tt_error_memory(err);
     if (matching.count == 0)
-        return tt_error_set(err, TT_TOKEN, "no private key in token '%s' matches the key's URI; keys there are: %s",
-                            slot->token->label, list_text(&all));
+        return tt_error_set(err, TT_TOKEN, "no private key in token '%s' matches %s; keys there are: %s",
+                            slot->token->label, asked, list_text(&all));
     if (matching.count > 1)
-        return tt_error_set(err, TT_TOKEN, "%zu private keys match the key's URI; name one of them: %s", matching.count,
+        return tt_error_set(err, TT_TOKEN, "%zu private keys match %s; name one of them: %s", matching.count, asked,
                             list_text(&matching));
     *ret_key = key;
     return TT_OK;

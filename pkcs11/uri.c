@@ -375,3 +375,12 @@ char *tt_uri_format(const PKCS11_TOKEN *token, const PKCS11_KEY *key, bool compl
     p11_kit_uri_free(made);
     return text;
 }
+
+char *tt_uri_text(const struct tt_pkcs11_uri *uri)
+{
+    char *text = NULL;
+    if (p11_kit_uri_format(uri->parsed, P11_KIT_URI_FOR_ANY, &text) != P11_KIT_URI_OK)
+        return NULL;
+    text[strcspn(text, "?")] = '\0';
+    return text;
+}

@@ -37,6 +37,9 @@ bool tt_uri_matches_object(const struct tt_pkcs11_uri *uri, const char *label, c
  * neither, or out of memory. */
 bool tt_uri_object(const struct tt_pkcs11_uri *uri, char **ret_label, unsigned char **ret_id, size_t *ret_id_length);
 
+/* What the URI asks for, without its PIN and its query, for messages. The caller frees; NULL when out of memory. */
+char *tt_uri_text(const struct tt_pkcs11_uri *uri);
+
 /* A URI, ready to paste, of a token, or of a private key on it (key not NULL). `complete` adds the token's
  * manufacturer and model. The caller frees; NULL when out of memory. */
 char *tt_uri_format(const PKCS11_TOKEN *token, const PKCS11_KEY *key, bool complete);

@@ -113,7 +113,8 @@ static enum tt_status add_tree(struct folder *folder, FTS *tree, const char *top
         char *path = tt_text_format("%s%s", root, node->fts_path + strlen(top));
         if (path && extra_path && strcmp(path, extra_path) == 0) {
             free(path);
-            continue;
+            return tt_error_set(err, TT_USAGE, "%s is there already: it cannot come from another file too",
+                                node->fts_path);
         }
         enum tt_status status = add(folder, path, node->fts_path, node->fts_statp, err);
         if (status != TT_OK)

@@ -5,9 +5,9 @@
 #include "archive/file_set.h"
 
 /* Lists everything below `folder` (links are not followed), with paths that start with `root` ("opt/pht_train"), owned
- * by root, with their modes and times. `extra` (may be NULL) is a file that is added as root/extra_name, in the place
- * of one of that name. TT_USAGE when it cannot be read. Files must not change while the set is used: a file that got
- * shorter is TT_STORE. */
+ * by root, with their modes and times. `extra` (may be NULL) is a file that is added as root/extra_name. TT_USAGE when
+ * something cannot be read, or the folder has a file of that name too. Files must not change while the set is used: a
+ * file that got shorter is TT_STORE. */
 TT_MUST_USE enum tt_status tt_folder_files(const char *folder, const char *root, const char *extra,
                                            const char *extra_name, struct tt_file_set **ret_files,
                                            struct tt_error *err);

@@ -117,6 +117,8 @@ static enum tt_status add_mapped(struct tar_files *tar, const struct tt_tar_read
                                  const struct tt_entry *entry, const char *from, const char *root, struct tt_error *err)
 {
     bool found = false;
+    if (tt_tar_reader_is_absolute(reader))
+        return tt_error_set(err, TT_TAMPERED, "%s: the name '/%s' is absolute", tar->name, entry->path);
     char *path = map_path(entry->path, from, root, &found);
     if (!found)
         return TT_OK;

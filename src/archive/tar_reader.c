@@ -41,6 +41,7 @@ struct tt_tar_reader {
     bool is_primed;
     bool is_open;
     bool is_sparse;
+    bool is_absolute;
     bool in_headers;
     bool in_entry;
     bool ended;
@@ -352,6 +353,9 @@ enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_
     }
     status = take_entry(read, &reader->entry, err);
     reader->is_sparse = archive_entry_sparse_count(read) > 0;
+    const char *path = archive_entry_pathname(read);
+    const char *link = archive_entry_hardlink(read);
+    reader->is_absolute = (path && path[0] == '/') || (link && link[0] == '/');
     if (status == TT_OK)
         status = check_headers(reader, read, err);
     if (status != TT_OK) {
@@ -380,6 +384,11 @@ enum tt_status tt_tar_reader_read(struct tt_tar_reader *reader, void *data, size
     reader->done += (uint64_t)got;
     *ret_length = (size_t)got;
     return TT_OK;
+}
+
+bool tt_tar_reader_is_absolute(const struct tt_tar_reader *reader)
+{
+    return reader->is_absolute;
 }
 
 off_t tt_tar_reader_offset(const struct tt_tar_reader *reader)

@@ -2,6 +2,7 @@
 #ifndef TT_ARCHIVE_TAR_READER_H
 #define TT_ARCHIVE_TAR_READER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -37,6 +38,10 @@ TT_DEFINE_CLEANUP(struct tt_tar_reader *, tt_tar_reader_free)
  * source comes back as it was. */
 TT_MUST_USE enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, const struct tt_entry **ret_entry,
                                               struct tt_error *err);
+
+/* Whether the current entry's path or hard-link target was written as an absolute one. Layers of images may have such
+ * paths; archives that people hand around have no reason to. */
+bool tt_tar_reader_is_absolute(const struct tt_tar_reader *reader);
 
 /* Up to `capacity` bytes of the current entry's content; *ret_length 0 at its end. Holes of sparse files are zeros. */
 TT_MUST_USE enum tt_status tt_tar_reader_read(struct tt_tar_reader *reader, void *data, size_t capacity,

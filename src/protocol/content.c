@@ -179,7 +179,7 @@ enum tt_status content_definition_hash(const struct tt_train *train, const struc
     if (status == TT_OK)
         status = content_hash_update(hash, train->session_id, sizeof train->session_id, err);
     size_t query = tt_file_set_find(files, TT_TRAIN_DEFINITION "/" TT_TRAIN_QUERY_NAME);
-    if (status == TT_OK && query < tt_file_set_count(files))
+    if (status == TT_OK && query < tt_file_set_count(files) && tt_file_set_entry(files, query)->type == TT_ENTRY_FILE)
         status = read_content(&reading, query, err);
     if (status == TT_OK)
         status = content_hash_final(hash, ret_hash, err);

@@ -84,12 +84,9 @@ static bool is_python_cache(const char *path)
 static enum tt_status check_definition_entry(const struct tt_entry *entry, const struct listed *listed,
                                              enum definition_moment moment, bool *ret_taken, struct tt_error *err)
 {
-    const char *name = below(entry->path, TT_TRAIN_DEFINITION);
     bool cache = is_python_cache(entry->path);
-    *ret_taken = entry->type == TT_ENTRY_FOLDER ? !cache : is_listed(listed, name);
-    if (!*ret_taken && (cache || moment == DEFINITION_RAN))
-        return TT_OK;
-    if (entry->type == TT_ENTRY_FOLDER)
+    *ret_taken = entry->type == TT_ENTRY_FOLDER ? !cache : is_listed(listed, below(entry->path, TT_TRAIN_DEFINITION));
+    if (entry->type == TT_ENTRY_FOLDER || (entry->type == TT_ENTRY_FILE && cache && !*ret_taken))
         return TT_OK;
     if (entry->type != TT_ENTRY_FILE)
         return tt_error_set(err, TT_TAMPERED, "/%s is a %s; the definition of a train has only files and folders",

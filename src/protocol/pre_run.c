@@ -138,9 +138,10 @@ static enum tt_status decrypt_results(struct pre_run *run, struct tt_image_chang
 static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
 {
     enum tt_status status = decrypt_results(run, change, err);
-    if (status == TT_OK)
-        status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_DECRYPT,
-                                  run->cipher, NULL, change, &run->report.definition, err);
+    if (status != TT_OK)
+        return status;
+    status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_DECRYPT,
+                              run->cipher, NULL, change, &run->report.definition, err);
     return not_as_hashed(status, "definition files", "its creator", err);
 }
 

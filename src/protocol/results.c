@@ -1,5 +1,6 @@
 #include "protocol/protocol.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "archive/folder_output.h"
@@ -218,7 +219,7 @@ enum tt_status tt_results(const struct tt_results_options *options, struct tt_re
                           struct tt_error *err)
 {
     struct opening opening TT_CLEANUP(opening_clear) = {.options = options};
-    if (access(options->directory, F_OK) == 0)
+    if (faccessat(AT_FDCWD, options->directory, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return tt_error_set(err, TT_USAGE, "%s exists already; name a folder that does not", options->directory);
     enum tt_status status = open_source(&opening, err);
     if (status == TT_OK)

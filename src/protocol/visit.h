@@ -30,20 +30,19 @@ TT_MUST_USE enum tt_status visit_read_file(struct tt_image *image, const char *p
 /* Which entries of the definition's file set belong to the train. */
 struct definition_files {
     bool *taken;     /* per entry; the others never reach a new state of the image */
-    size_t left_out; /* files and links that are not taken */
+    size_t left_out; /* files that are not taken */
 };
 
 void definition_files_clear(struct definition_files *files);
 
 enum definition_moment {
-    DEFINITION_ARRIVES, /* as it came: encrypted */
-    DEFINITION_RAN      /* decrypted, and the train's code may have added to it */
+    DEFINITION_ARRIVES, /* encrypted */
+    DEFINITION_RAN      /* decrypted */
 };
 
-/* docs/protocol.md, "Pre-run", step 6: every listed file is there and is a file. What arrives has only files and
- * folders, and every file is in file_list or is the query; but what a Python interpreter leaves in folders named
- * __pycache__ is left out instead of refused, because stations with the existing implementation carry it along. Of what
- * ran, everything that is not listed is left out. `ret_files` may be NULL. TT_TAMPERED names the file. */
+/* docs/protocol.md, "Pre-run", step 6: only files and folders; every file is in file_list or is the query; every listed
+ * file is there. But what a Python interpreter leaves in folders named __pycache__ is left out instead of refused.
+ * `ret_files` may be NULL. TT_TAMPERED names the file. */
 TT_MUST_USE enum tt_status definition_check(const struct tt_train *train, const struct tt_file_set *files,
                                             enum definition_moment moment, struct definition_files *ret_files,
                                             struct tt_error *err);

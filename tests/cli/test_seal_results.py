@@ -111,11 +111,19 @@ class Seal(SealCase):
         self.assertEqual(pht.public_der(opened.train.build_key), pht.public_der(pool_key("builder")))
         self.assertEqual(pht.public_der(opened.train.creator_key), pht.public_der(pool_key("creator")))
 
-    def test_an_empty_query_and_odd_ids(self):
-        query = self.write("q", b"", root=self.work)
+    def test_odd_ids(self):
+        query = self.write("q", b"{}", root=self.work)
         self.seal("--query", query, creator="Zoë \"x\"\\ 1")
         opened = pht.open_train(self.train.tree("latest"), pool_key("alpha"))
-        self.assertEqual((opened.query, opened.train.creator_id), (b"", "Zoë \"x\"\\ 1"))
+        self.assertEqual((opened.query, opened.train.creator_id), (b"{}", "Zoë \"x\"\\ 1"))
+
+    def test_what_the_existing_implementation_reads_otherwise(self):
+        query = self.write("q", b"", root=self.work)
+        self.seal_refused(2, ["query is empty"], "--query", query)
+        for creator in ("007", "1_000", "+7"):
+            with self.subTest(creator):
+                self.seal_refused(2, [creator, "read as a number"], creator=creator)
+        self.seal(creator="42")
 
     def test_refused(self):
         outside = f"{self.work}/outside"

@@ -164,8 +164,10 @@ class Layout:
                 if TAG in entry.get("annotations", {})}
 
     def tag(self, name, descriptor):
-        others = [entry for entry in self.index()["manifests"] if entry.get("annotations", {}).get(TAG) != name]
-        self.write_index([*others, {**descriptor, "annotations": {TAG: name}}])
+        index = self.index()
+        others = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(TAG) != name]
+        more = {key: value for key, value in index.items() if key not in ("schemaVersion", "mediaType", "manifests")}
+        self.write_index([*others, {**descriptor, "annotations": {TAG: name}}], **more)
 
     # ------------------------------------------------------------------------------------------ images
 

@@ -115,7 +115,8 @@ static void results_hold_files_folders_and_links(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "special file"));
     CU_ASSERT_EQUAL(check_one_result(TT_ENTRY_HARDLINK, "etc/passwd", 0, false, false, &err), TT_TAMPERED);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "hard link to /etc/passwd"));
-    CU_ASSERT_EQUAL(results_check(make_set(NULL, 0), true, true, &err), TT_OK);
+    struct tt_file_set *none TT_CLEANUP(tt_file_set_free_cleanup) = make_set(NULL, 0);
+    CU_ASSERT_EQUAL(results_check(none, true, true, &err), TT_OK);
 }
 
 static void the_results_folder_is_a_folder(void)
@@ -169,33 +170,33 @@ static void the_definition_is_exactly_what_is_listed(void)
 }
 
 /* A Python interpreter that runs as root leaves compiled modules beside the train's own: they go nowhere. */
-static void what_a_run_leaves_in_the_definition_is_left_out(void)
+static void compiled_python_is_left_out(void)
 {
-    const struct item items[] = {{"opt/pht_train", TT_ENTRY_FOLDER, NULL, 0},
-                                 {"opt/pht_train/__pycache__", TT_ENTRY_FOLDER, NULL, 0},
-                                 {"opt/pht_train/__pycache__/a.pyc", TT_ENTRY_FILE, NULL, 48},
-                                 {"opt/pht_train/lib", TT_ENTRY_FOLDER, NULL, 0},
-                                 {"opt/pht_train/lib/a.py", TT_ENTRY_FILE, NULL, 32},
-                                 {"opt/pht_train/main.py", TT_ENTRY_FILE, NULL, 32},
-                                 {"opt/pht_train/shadow.py", TT_ENTRY_FILE, NULL, 32},
-                                 {"opt/pht_train/x__pycache__", TT_ENTRY_SYMLINK, "/etc", 0}};
-    static const bool taken[] = {false, false, false, true, true, true, false, false};
+    struct item items[] = {{"opt/pht_train", TT_ENTRY_FOLDER, NULL, 0},
+                           {"opt/pht_train/__pycache__", TT_ENTRY_FOLDER, NULL, 0},
+                           {"opt/pht_train/__pycache__/a.pyc", TT_ENTRY_FILE, NULL, 47},
+                           {"opt/pht_train/lib", TT_ENTRY_FOLDER, NULL, 0},
+                           {"opt/pht_train/lib/a.py", TT_ENTRY_FILE, NULL, 32},
+                           {"opt/pht_train/main.py", TT_ENTRY_FILE, NULL, 32},
+                           {"opt/pht_train/x__pycache__", TT_ENTRY_FILE, NULL, 32}};
+    static const bool taken[] = {false, false, false, true, true, true};
     char *listed[] = {"main.py", "lib/a.py"};
     struct tt_train train = {.files = listed, .file_count = 2};
     struct tt_error err = TT_ERROR_INIT;
-    struct definition_files files TT_CLEANUP(definition_files_clear) = {0};
-    struct tt_file_set *all TT_CLEANUP(tt_file_set_free_cleanup) = MAKE_SET(items);
-    CU_ASSERT_EQUAL_FATAL(definition_check(&train, all, DEFINITION_RAN, &files, &err), TT_OK);
-    CU_ASSERT_EQUAL(files.left_out, 3);
-    for (size_t i = 1; i < sizeof taken / sizeof taken[0]; i++)
-        CU_ASSERT_EQUAL(files.taken[i], taken[i]);
-    CU_ASSERT_EQUAL(definition_check(&train, all, DEFINITION_ARRIVES, NULL, &err), TT_TAMPERED);
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "/opt/pht_train/shadow.py is not in file_list"));
-    definition_files_clear(&files);
-    struct tt_file_set *cache TT_CLEANUP(tt_file_set_free_cleanup) = make_set(items, 6);
-    CU_ASSERT_EQUAL_FATAL(definition_check(&train, cache, DEFINITION_ARRIVES, &files, &err), TT_OK);
-    CU_ASSERT_EQUAL(files.left_out, 1);
-    CU_ASSERT_FALSE(files.taken[2]);
+    for (enum definition_moment moment = DEFINITION_ARRIVES; moment <= DEFINITION_RAN; moment++) {
+        struct definition_files files TT_CLEANUP(definition_files_clear) = {0};
+        struct tt_file_set *set TT_CLEANUP(tt_file_set_free_cleanup) = make_set(items, 6);
+        CU_ASSERT_EQUAL_FATAL(definition_check(&train, set, moment, &files, &err), TT_OK);
+        CU_ASSERT_EQUAL(files.left_out, 1);
+        for (size_t i = 1; i < sizeof taken / sizeof taken[0]; i++)
+            CU_ASSERT_EQUAL(files.taken[i], taken[i]);
+        struct tt_file_set *more TT_CLEANUP(tt_file_set_free_cleanup) = make_set(items, 7);
+        CU_ASSERT_EQUAL(definition_check(&train, more, moment, NULL, &err), TT_TAMPERED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "/opt/pht_train/x__pycache__ is not in file_list"));
+    }
+    items[2] = (struct item){"opt/pht_train/__pycache__/a.pyc", TT_ENTRY_SYMLINK, "/etc", 0};
+    struct tt_file_set *link TT_CLEANUP(tt_file_set_free_cleanup) = make_set(items, 6);
+    CU_ASSERT_EQUAL(definition_check(&train, link, DEFINITION_RAN, NULL, &err), TT_TAMPERED);
 }
 
 /* --- the chain of signatures, on the vectors --- */
@@ -318,7 +319,7 @@ int main(void)
         {"results hold files, folders and links", results_hold_files_folders_and_links},
         {"the results folder is a folder", the_results_folder_is_a_folder},
         {"the definition is exactly what is listed", the_definition_is_exactly_what_is_listed},
-        {"what a run leaves in the definition is left out", what_a_run_leaves_in_the_definition_is_left_out},
+        {"compiled Python is left out", compiled_python_is_left_out},
         {"the vectors' chains hold", the_vectors_chains_hold},
         {"every bit of the chain counts", every_bit_of_the_chain_counts},
         {"a digest of another run is refused", a_digest_of_another_run_is_refused},

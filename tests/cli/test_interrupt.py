@@ -22,6 +22,8 @@ STEPS = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,m
 # A mount name space; for others than root, within a user name space.
 UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "--propagation", "private"]
 NSENTER = ["nsenter", *([] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]), "-m", "-t"]
+# With the options said and no others: mount would repeat the owner's uid, which the user name space does not know.
+REMOUNT = ["mount", "--options-mode", "ignore", "-o"]
 CAN_MOUNT = subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 needs_mounts = unittest.skipUnless(CAN_MOUNT, "needs a mount name space (unshare -m)")
 
@@ -405,7 +407,7 @@ class Disks(Case):
                         self.inside("umount", self.small)
 
     def mount_again(self, size):
-        self.inside("mount", "-o", f"remount,size={size}", self.small)
+        self.inside(*REMOUNT, f"remount,size={size}", self.small)
 
     def fill(self, spare):
         """Shrinks the file system to what is in it and so many bytes more."""
@@ -417,7 +419,7 @@ class Disks(Case):
         source = self.layout_at(1)
         self.mount(8 << 20)
         shutil.copytree(source.path, f"{self.seen()}/layout")
-        self.inside("mount", "-o", "remount,ro", self.small)
+        self.inside(*REMOUNT, "remount,ro", self.small)
         image = f"oci:{self.small}/layout:latest"
         for command in ("verify", "inspect"):
             self.assertEqual(self.tt_inside(command, image).status, 0)

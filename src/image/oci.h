@@ -68,6 +68,8 @@ struct oci_layout {
 
 TT_MUST_USE enum tt_status oci_layout_open(const char *path, struct oci_layout *ret_layout, struct tt_error *err);
 void oci_layout_close(struct oci_layout *layout);
+/* Refuses folders of blobs that are symbolic links: what is cleaned up through them may be another layout's. */
+TT_MUST_USE enum tt_status oci_layout_check_folders(const struct oci_layout *layout, struct tt_error *err);
 bool oci_layout_same(const struct oci_layout *one, const struct oci_layout *other);
 
 /* A regular file of the descriptor's size, or TT_STORE (missing) or TT_TAMPERED (size). */

@@ -192,17 +192,20 @@ static bool link_blob(const struct commit *commit, const struct oci_blob *blob, 
     snprintf(file, sizeof file, "/proc/self/fd/%d", blob->descriptor);
     if (fchmod(blob->descriptor, commit->mode) != 0)
         return false;
-    unlinkat(commit->layout.folder, path, 0); /* of the wrong size, or no file at all */
+    unlinkat(commit->layout.folder, path, 0); /* of other bytes, or no file at all */
     return linkat(AT_FDCWD, file, commit->layout.folder, path, AT_SYMLINK_FOLLOW) == 0;
 }
 
 static enum tt_status put_blob(const struct commit *commit, const struct oci_blob *blob, struct tt_error *err)
 {
     char path[OCI_DIGEST_TEXT + 8];
-    if (oci_blob_exists(&commit->layout, &blob->self))
+    bool is_ours = blob->descriptor >= 0 || blob->memory;
+    /* A name and a size are no proof: who knows what will be written could have put other bytes there before. */
+    if (oci_blob_exists(&commit->layout, &blob->self) &&
+        (!is_ours || oci_verify_blob(&commit->layout, &blob->self, NULL, NULL) == TT_OK))
         return TT_OK;
     oci_digest_path(&blob->self.digest, path);
-    if (blob->descriptor < 0 && !blob->memory)
+    if (!is_ours)
         return tt_error_set(err, TT_STORE, "the blob %s is missing in %s", blob->self.digest.text, commit->layout.path);
     if (blob->self.digest.algorithm == TT_SHA512 && mkdirat(commit->layout.folder, "blobs/sha512", 0777) != 0 &&
         errno != EEXIST)

@@ -56,11 +56,13 @@ static enum tt_status copy_blob(const struct oci_layout *from, const struct oci_
     return TT_OK;
 }
 
-/* Whether the target has the blob already; it may not even be a layout yet. */
-static bool target_has(const char *target, const struct oci_descriptor *blob)
+/* Whether the target has the blob already; it may not even be a layout yet. The parent's own blobs are verified by
+ * whoever opened it, those of another layout never were. */
+static bool target_has(const struct oci_layout *parent, const char *target, const struct oci_descriptor *blob)
 {
     struct oci_layout layout TT_CLEANUP(oci_layout_close) = OCI_LAYOUT_INIT;
-    return oci_layout_open(target, &layout, NULL) == TT_OK && oci_blob_exists(&layout, blob);
+    return oci_layout_open(target, &layout, NULL) == TT_OK && oci_blob_exists(&layout, blob) &&
+           (oci_layout_same(parent, &layout) || oci_verify_blob(&layout, blob, NULL, NULL) == TT_OK);
 }
 
 enum tt_status oci_copy_layers(const struct oci_image *image, const char *target, size_t extra,
@@ -73,7 +75,7 @@ enum tt_status oci_copy_layers(const struct oci_image *image, const char *target
     for (size_t i = 0; i < image->manifest.layer_count; i++) {
         struct oci_blob *blob = &copy.blobs[copy.count++];
         *blob = (struct oci_blob){.self = image->manifest.layers[i].blob, .descriptor = -1};
-        if (target_has(target, &blob->self))
+        if (target_has(&image->layout, target, &blob->self))
             continue;
         enum tt_status status = oci_unnamed(target, &blob->descriptor, err);
         if (status == TT_OK)

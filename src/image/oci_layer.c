@@ -202,10 +202,24 @@ static enum tt_status take_whiteout(struct scan *scan, const char *path, const c
     return oci_tree_wants(target) ? oci_layer_files_remove(&scan->files, target, strlen(target), true, err) : TT_OK;
 }
 
+/* Some programs would make a folder where others, and what is written from here, would remove a file. */
+static bool is_in_whiteout(const char *path)
+{
+    for (const char *slash = strchr(path, '/'); slash; path = slash + 1, slash = strchr(path, '/'))
+        if (strncmp(path, ".wh.", 4) == 0)
+            return true;
+    return false;
+}
+
 static enum tt_status take_entry(struct scan *scan, const struct tt_entry *entry, struct tt_error *err)
 {
     const char *slash = strrchr(entry->path, '/');
     const char *name = slash ? slash + 1 : entry->path;
+    if (is_in_whiteout(entry->path) && oci_tree_wants(entry->path))
+        return tt_error_set(err, TT_MALFORMED,
+                            "%s: '%.300s' lies in a folder whose name starts with '.wh.', which stands for a removed "
+                            "file",
+                            scan->what, entry->path);
     if (strncmp(name, ".wh.", 4) == 0)
         return take_whiteout(scan, entry->path, name, err);
     if (entry->path[0] != '\0')

@@ -36,6 +36,20 @@ static enum tt_status check_version(const struct oci_layout *layout, struct tt_e
     return TT_OK;
 }
 
+enum tt_status oci_layout_check_folders(const struct oci_layout *layout, struct tt_error *err)
+{
+    static const char *const names[] = {"blobs", "blobs/sha256", "blobs/sha512"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct stat facts;
+        if (fstatat(layout->folder, names[i], &facts, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(facts.st_mode))
+            return tt_error_set(err, TT_MALFORMED,
+                                "%s in the OCI image layout %s is a symbolic link: blobs of others could be removed "
+                                "through it; copy the image into a layout of its own (skopeo copy)",
+                                names[i], layout->path);
+    }
+    return TT_OK;
+}
+
 enum tt_status oci_layout_open(const char *path, struct oci_layout *ret_layout, struct tt_error *err)
 {
     struct oci_layout layout TT_CLEANUP(oci_layout_close) = OCI_LAYOUT_INIT;
@@ -46,6 +60,8 @@ enum tt_status oci_layout_open(const char *path, struct oci_layout *ret_layout, 
     if (layout.folder < 0)
         return tt_error_errno(err, TT_STORE, "cannot open the OCI image layout %s", path);
     enum tt_status status = check_version(&layout, err);
+    if (status == TT_OK)
+        status = oci_layout_check_folders(&layout, err);
     if (status != TT_OK)
         return status;
     *ret_layout = layout;

@@ -4,14 +4,16 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/file.h"
 #include "base/hex.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "image/oci.h"
 #include "json/json.h"
 
-enum { MARKER_LIMIT = OCI_BLOB_LIMIT * OCI_DIGEST_TEXT, RANDOM_SIZE = 8 };
+enum { MARKER_LIMIT = OCI_BLOB_LIMIT * OCI_DIGEST_TEXT, RANDOM_SIZE = 8, LOCK_PAUSE = 20 * 1000 * 1000 };
 
 static const char PREFIX[] = ".traintoken-pending-";
 /* What tt_file_replace leaves when it is killed. */
@@ -23,16 +25,22 @@ static const char MADE_FOLDER[] = "made folder";
 enum tt_status oci_lock(const struct oci_layout *layout, int *ret_lock, struct tt_error *err)
 {
     /* A descriptor of its own: locks belong to open files, and layout->folder may be shared. */
-    int lock = openat(layout->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    while (lock >= 0 && flock(lock, LOCK_EX) != 0) {
-        if (errno == EINTR)
-            continue;
-        tt_close_cleanup(&lock);
-        lock = -1;
+    int lock TT_CLEANUP(tt_close_cleanup) = openat(layout->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool told = false;
+    while (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        if (lock < 0 || (errno != EWOULDBLOCK && errno != EINTR))
+            return tt_error_errno(err, TT_STORE, "cannot lock the OCI image layout %s", layout->path);
+        /* Whoever may read the folder can hold its lock for ever: so wait in a way that can be interrupted. */
+        enum tt_status status = tt_interrupt_check(err);
+        if (status != TT_OK)
+            return status;
+        if (!told)
+            tt_log(TT_LOG_WARNING, "waiting for another program that holds the lock on %s", layout->path);
+        told = true;
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE}, NULL);
     }
-    if (lock < 0)
-        return tt_error_errno(err, TT_STORE, "cannot lock the OCI image layout %s", layout->path);
     *ret_lock = lock;
+    lock = -1;
     return TT_OK;
 }
 
@@ -202,10 +210,12 @@ static enum tt_status recover_one(const struct oci_layout *layout, const char *n
 {
     struct oci_marker marker = {.layout = *layout, .descriptor = -1};
     snprintf(marker.name, sizeof marker.name, "%s", name);
+    struct stat facts;
     int descriptor TT_CLEANUP(tt_close_cleanup) =
         openat(layout->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (descriptor < 0 || flock(descriptor, LOCK_EX | LOCK_NB) != 0)
-        return TT_OK; /* gone, or its owner lives */
+    if (descriptor < 0 || fstat(descriptor, &facts) != 0 || !S_ISREG(facts.st_mode) ||
+        flock(descriptor, LOCK_EX | LOCK_NB) != 0)
+        return TT_OK; /* gone, or nothing that was ever put there by this program, or its owner lives */
     enum tt_status status = read_marker(&marker, err);
     if (status == TT_OK)
         status = oci_marker_undo(&marker, err);
@@ -250,7 +260,9 @@ enum tt_status oci_recover(const char *path, struct tt_error *err)
         close(layout.folder);
         return tt_error_errno(err, TT_STORE, "cannot list the folder %s", path);
     }
-    enum tt_status status = recover_all(&layout, list, err);
+    enum tt_status status = oci_layout_check_folders(&layout, err);
+    if (status == TT_OK)
+        status = recover_all(&layout, list, err);
     closedir(list);
     close(layout.folder);
     return status;

@@ -79,9 +79,11 @@ static enum tt_status find_user(const struct oci_layout *layout, const cJSON *in
                                 char **ret_still_used, struct tt_error *err)
 {
     const cJSON *entry = NULL;
+    /* One set for all entries: what one leads to is not read again for the next, and what is new in it is that one's.
+     */
+    struct oci_set set TT_CLEANUP(oci_set_clear) = {0};
     cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "manifests"))
     {
-        struct oci_set set TT_CLEANUP(oci_set_clear) = {0};
         enum tt_status status = oci_reach_entry(layout, entry, &set, err);
         if (status != TT_OK)
             return status;

@@ -148,6 +148,27 @@ static enum tt_status check_definition(struct post_run *run, struct tt_error *er
     return status;
 }
 
+/* An image in which the train lies decrypted, given as the base by mistake, would travel on below what is encrypted. An
+ * encrypted file never has the size of its plaintext. */
+static enum tt_status check_base_is_encrypted(const struct post_run *run, struct tt_error *err)
+{
+    struct tt_file_set *built TT_CLEANUP(tt_file_set_free_cleanup) = NULL;
+    enum tt_status status = tt_image_files(run->base, TT_TRAIN_DEFINITION, &built, err);
+    for (size_t i = 1; status == TT_OK && i < tt_file_set_count(run->visit.definition); i++) {
+        const struct tt_entry *plain = tt_file_set_entry(run->visit.definition, i);
+        size_t at = tt_file_set_find(built, plain->path);
+        if (!run->definition.taken[i] || plain->type != TT_ENTRY_FILE || plain->size == 0 ||
+            at == tt_file_set_count(built))
+            continue;
+        if (tt_file_set_entry(built, at)->size != tt_file_encrypted_size(plain->size))
+            return tt_error_set(err, TT_TAMPERED,
+                                "the base image %s does not hold this train's encrypted /%s, but maybe the decrypted "
+                                "one, which would travel on; name the image as it was built",
+                                run->base_reference, plain->path);
+    }
+    return status;
+}
+
 /* The base image must be this train's: another one's command would travel under our signature. */
 static enum tt_status open_base(struct post_run *run, struct tt_error *err)
 {
@@ -174,7 +195,7 @@ static enum tt_status open_base(struct post_run *run, struct tt_error *err)
     if (memcmp(built->session_id, run->train->session_id, sizeof built->session_id) != 0)
         return tt_error_set(err, TT_TAMPERED, "the base image %s belongs to another train: its session id differs",
                             run->base_reference);
-    return TT_OK;
+    return check_base_is_encrypted(run, err);
 }
 
 static enum tt_status check_public(struct post_run *run, struct tt_error *err)

@@ -48,6 +48,20 @@ class Plaintext(Case):
         self.assertIn("debug", layout.tags())
         layout.check()
 
+    def test_a_base_that_is_decrypted(self):
+        """Its layers would travel on below the encrypted one."""
+        layout = self.layout(sample())
+        self.good("pre-run", layout, station="alpha")
+        layout.tag("entered", layout.tags()["latest"])
+        self.run_code(layout, "alpha")
+        for tag in ("latest", "entered"):
+            with self.subTest(tag):
+                self.refused(4, ["base image", tag, "decrypted"], "post-run", "--base", f"oci:{layout.path}:{tag}", layout,
+                             station="alpha")
+        layout.write_index([entry for name, entry in layout.tags().items() if name != "entered"])
+        self.good("post-run", layout, station="alpha")
+        self.assert_no_plaintext(layout)
+
     def test_intermediate_images_of_the_run_go_too(self):
         layout = self.layout(sample())
         self.good("pre-run", layout, station="alpha")

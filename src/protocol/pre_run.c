@@ -3,11 +3,16 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "protocol/blob_check.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
 #include "protocol/stop.h"
 #include "protocol/token_use.h"
 #include "protocol/visit.h"
+
+/* Blobs of up to this many bytes are checked before the token is asked for anything: that is cheap. Those of a larger
+ * train are checked beside the decryption, and before anything of it becomes visible. */
+static const uint64_t CHEAP_BLOBS = 256 * 1024 * 1024;
 
 /* docs/protocol.md, "Pre-run". */
 struct pre_run {
@@ -16,12 +21,14 @@ struct pre_run {
     struct definition_files definition;
     const struct tt_stop *stop;
     struct tt_state *state;
+    struct blob_check *blobs; /* under way; NULL once its outcome is known */
     struct tt_file_cipher *cipher;
     struct tt_stop_report report;
 };
 
 static void pre_run_clear(struct pre_run *run)
 {
+    blob_check_free(run->blobs);
     tt_file_cipher_free(run->cipher);
     tt_state_free(run->state);
     definition_files_clear(&run->definition);
@@ -52,6 +59,17 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
     return TT_OK;
 }
 
+static enum tt_status check_blobs(struct pre_run *run, struct tt_error *err)
+{
+    const struct tt_image *image = run->visit.image;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < tt_image_layer_count(image); i++)
+        bytes += tt_image_layer_size(image, i);
+    if (bytes > CHEAP_BLOBS)
+        return blob_check_start(run->visit.image, NULL, &run->blobs, err);
+    return tt_image_verify_blobs(run->visit.image, err);
+}
+
 /* Everything that public data can decide, the costly reading of all blobs last. */
 static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
 {
@@ -71,7 +89,7 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
         status = tt_error_set(err, TT_MALFORMED, "train_config.json: stop %zu (%s) has no encrypted_key",
                               run->stop->index, run->stop->station);
     if (status == TT_OK)
-        status = tt_image_verify_blobs(run->visit.image, err);
+        status = check_blobs(run, err);
     if (status == TT_OK && run->definition.left_out > 0)
         tt_log(TT_LOG_WARNING, "%zu compiled Python files of an earlier station are left out of the definition",
                run->definition.left_out);
@@ -135,7 +153,7 @@ static enum tt_status decrypt_results(struct pre_run *run, struct tt_image_chang
     return not_as_hashed(status, "results", "the last station", err);
 }
 
-static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status decrypt_both(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
 {
     enum tt_status status = decrypt_results(run, change, err);
     if (status != TT_OK)
@@ -143,6 +161,23 @@ static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *c
     status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_DECRYPT,
                               run->cipher, NULL, change, &run->report.definition, err);
     return not_as_hashed(status, "definition files", "its creator", err);
+}
+
+/* Where a blob is damaged, that is what to say, not what came of decrypting it. */
+static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+{
+    struct tt_error failure = TT_ERROR_INIT;
+    enum tt_status status = check_definition_hash(run, &failure);
+    if (status == TT_OK)
+        status = decrypt_both(run, change, &failure);
+    if (run->blobs && (status == TT_OK || status == TT_TAMPERED)) {
+        enum tt_status blobs = blob_check_finish(TT_TAKE(run->blobs), err);
+        if (blobs != TT_OK)
+            return blobs;
+    }
+    if (status != TT_OK && err)
+        *err = failure;
+    return status;
 }
 
 /* The record is written before the image changes: whenever the process dies, the next run can tell which it is. */
@@ -174,8 +209,6 @@ enum tt_status tt_pre_run(const struct tt_stop_options *options, struct tt_stop_
         status = check_public(&run, err);
     if (status == TT_OK)
         status = unwrap(&run, err);
-    if (status == TT_OK)
-        status = check_definition_hash(&run, err);
     if (status == TT_OK)
         status = tt_image_change_new(run.visit.image, &change, err);
     if (status == TT_OK)

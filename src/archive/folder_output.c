@@ -19,6 +19,7 @@ struct tt_folder_output {
     int folder; /* descriptor of the partial folder, locked */
     int file;   /* the file being written, or -1 */
     struct tt_entry current;
+    mode_t taken; /* permissions that the umask takes away */
     bool committed;
 };
 
@@ -50,11 +51,16 @@ static enum tt_status name_partial(const char *folder, struct tt_folder_output *
     return output->partial ? TT_OK : tt_error_memory(err);
 }
 
-/* A partial folder that is not locked was left by a killed run. */
+/* A partial folder that is not locked was left by a killed run. In a folder for everybody, as /tmp, it may be somebody
+ * else's, who could put a link into our way while we remove what is in it. */
 static enum tt_status claim(struct tt_folder_output *output, struct tt_error *err)
 {
+    struct stat facts;
     int old TT_CLEANUP(tt_close_cleanup) = open(output->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (old >= 0) {
+        if (fstat(old, &facts) != 0 || facts.st_uid != geteuid())
+            return tt_error_set(err, TT_STORE, "%s is in the way and belongs to somebody else; name another place",
+                                output->partial);
         if (flock(old, LOCK_EX | LOCK_NB) != 0)
             return tt_error_set(err, TT_STORE, "another process is writing %s right now", output->final);
         remove_tree(output->partial);
@@ -77,6 +83,8 @@ enum tt_status tt_folder_output_new(const char *folder, struct tt_folder_output 
         return tt_error_memory(err);
     output->folder = -1;
     output->file = -1;
+    output->taken = umask(0077);
+    umask(output->taken);
     enum tt_status status = name_partial(folder, output, err);
     if (status == TT_OK)
         status = claim(output, err);
@@ -129,7 +137,7 @@ static enum tt_status end_file(struct tt_folder_output *output, struct tt_error 
         {.tv_sec = output->current.mtime_seconds, .tv_nsec = (long)output->current.mtime_nanoseconds}};
     (void)futimens(output->file, times); /* a time that the file system cannot hold is no reason to fail */
     enum tt_status status = TT_OK;
-    if (fchmod(output->file, output->current.mode & 0777) != 0 || fsync(output->file) != 0)
+    if (fchmod(output->file, output->current.mode & 0777 & ~output->taken) != 0 || fsync(output->file) != 0)
         status = tt_error_errno(err, TT_STORE, "cannot write %s/%s", output->final, output->current.path);
     close_file(output);
     return status;
@@ -188,7 +196,7 @@ enum tt_status tt_folder_output_commit(struct tt_folder_output *output, struct t
     enum tt_status status = end_file(output, err);
     if (status != TT_OK)
         return status;
-    if (fsync(output->folder) != 0 || fchmod(output->folder, 0755) != 0 ||
+    if (fsync(output->folder) != 0 || fchmod(output->folder, 0755 & ~output->taken) != 0 ||
         renameat2(AT_FDCWD, output->partial, AT_FDCWD, output->final, RENAME_NOREPLACE) != 0)
         return tt_error_errno(err, TT_STORE, "cannot make %s appear", output->final);
     output->committed = true;

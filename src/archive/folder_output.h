@@ -10,8 +10,9 @@
 struct tt_folder_output;
 
 /* Starts `folder`, which must not exist yet; its parent must. Everything is put into a private folder beside it
- * (".NAME.traintoken", 0700; one that a killed run left is removed first). TT_USAGE when it exists, TT_STORE when it
- * cannot be made or another process is making it. */
+ * (".NAME.traintoken", 0700; one that a killed run left is removed first). The umask of now holds for all that is put
+ * there. TT_USAGE when it exists, TT_STORE when it cannot be made, another process is making it, or somebody else's
+ * folder is in the way. */
 TT_MUST_USE enum tt_status tt_folder_output_new(const char *folder, struct tt_folder_output **ret_output,
                                                 struct tt_error *err);
 /* Without a commit, removes everything. */

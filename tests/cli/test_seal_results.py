@@ -365,6 +365,37 @@ class Results(ResultsCase):
         self.assertEqual(os.stat(f"{out}/plots/gamma.bin").st_mode & 0o7777 & ~0o022, 0o755)
         self.assertEqual(os.readlink(f"{out}/last"), "gamma.csv")
 
+    def test_the_umask_holds(self):
+        """Decrypted results are for whom the researcher lets read files, whatever modes the train has."""
+        opt = sample(["alpha"])
+        plain = pht.pre_run(opt, "alpha", pool_key("alpha"))
+        loose = [fs.file("opt/pht_results/loose", b"x", 0o666), fs.folder("opt/pht_results/wide", 0o777),
+                 fs.file("opt/pht_results/wide/inner", b"x", 0o777)]
+        final = pht.post_run(plain | {entry.path: entry for entry in loose}, plain[pht.CONFIG].content, opt, "alpha",
+                             pool_key("alpha"))
+        for mask in (0o077, 0o022):
+            with self.subTest(f"{mask:o}"):
+                before = os.umask(mask)
+                try:
+                    out, _ = self.results_good(self.layout(final, opt, "train"))
+                finally:
+                    os.umask(before)
+                for name in ("", "loose", "wide", "wide/inner"):
+                    self.assertEqual(os.stat(f"{out}/{name}").st_mode & mask, 0, name)
+
+    def test_somebody_elses_folder_in_the_way(self):
+        """In /tmp another user may put one there, to swap links in while it is cleaned up."""
+        if os.geteuid() != 0:
+            return  # only root can give a folder away
+        source = self.tar(self.home_tar())
+        partial = f"{self.work}/.out.traintoken"
+        os.mkdir(partial)
+        with open(f"{partial}/file", "wb") as stream:
+            stream.write(b"kept")
+        os.chown(partial, 65534, 65534)
+        self.results_refused(8, [partial, "somebody else"], source)
+        self.assertEqual(os.listdir(partial), ["file"])
+
     def test_no_set_id_bits(self):
         opt = sample(["alpha"])
         plain = pht.pre_run(opt, "alpha", pool_key("alpha"))

@@ -264,6 +264,12 @@ TT_MUST_USE enum tt_status oci_reach_entry(const struct oci_layout *layout, cons
 TT_MUST_USE enum tt_status oci_reach_all(const struct oci_layout *layout, const cJSON *index, struct oci_set *set,
                                          struct tt_error *err);
 
+/* oci_sweep.c -------------------------------------------------------------------------------------------------------
+ */
+
+/* Removes every blob that no entry of the index leads to. The layout is locked. */
+TT_MUST_USE enum tt_status oci_sweep_unreachable(const struct oci_layout *layout, struct tt_error *err);
+
 /* oci_marker.c ------------------------------------------------------------------------------------------------------
  */
 

@@ -206,7 +206,8 @@ static enum tt_status read_marker(struct oci_marker *marker, struct tt_error *er
     return status;
 }
 
-static enum tt_status recover_one(const struct oci_layout *layout, const char *name, struct tt_error *err)
+static enum tt_status recover_one(const struct oci_layout *layout, const char *name, bool *recovered,
+                                  struct tt_error *err)
 {
     struct oci_marker marker = {.layout = *layout, .descriptor = -1};
     snprintf(marker.name, sizeof marker.name, "%s", name);
@@ -223,6 +224,7 @@ static enum tt_status recover_one(const struct oci_layout *layout, const char *n
     if (status != TT_OK)
         return tt_error_context(err, "cleaning up after a run that was killed");
     unlinkat(layout->folder, name, 0);
+    *recovered = true;
     tt_log(TT_LOG_INFO, "cleaned up in %s after a run that was killed", layout->path);
     return TT_OK;
 }
@@ -236,6 +238,7 @@ static bool is_marker(const char *name)
 static enum tt_status recover_all(const struct oci_layout *layout, DIR *list, struct tt_error *err)
 {
     int lock TT_CLEANUP(tt_close_cleanup) = -1;
+    bool recovered = false;
     enum tt_status status = TT_OK;
     for (struct dirent *entry; status == TT_OK && (entry = readdir(list));) {
         if (!is_marker(entry->d_name))
@@ -243,8 +246,12 @@ static enum tt_status recover_all(const struct oci_layout *layout, DIR *list, st
         if (lock < 0)
             status = oci_lock(layout, &lock, err);
         if (status == TT_OK)
-            status = recover_one(layout, entry->d_name, err);
+            status = recover_one(layout, entry->d_name, &recovered, err);
     }
+    /* What a container tool left behind while the train ran was to go with the killed run's own: it may be plaintext.
+     */
+    if (status == TT_OK && recovered)
+        status = oci_sweep_unreachable(layout, err);
     return status;
 }
 

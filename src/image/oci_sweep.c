@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "image/oci.h"
 #include "json/json.h"
@@ -148,6 +149,80 @@ static enum tt_status sweep_layout(const struct oci_layout *layout, const cJSON 
     return status;
 }
 
+enum tt_status oci_sweep_unreachable(const struct oci_layout *layout, struct tt_error *err)
+{
+    cJSON *index TT_CLEANUP(tt_json_cleanup) = NULL;
+    if (faccessat(layout->folder, "index.json", F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+        return TT_OK;
+    enum tt_status status = oci_index_read(layout, NULL, &index, err);
+    return status == TT_OK ? sweep_layout(layout, index, err) : status;
+}
+
+/* Whether an entry without a tag is a manifest that leads to something of the removed image. */
+static enum tt_status is_remnant(const struct oci_layout *layout, const cJSON *entry, const struct removed *removed,
+                                 bool *ret_is_remnant, struct tt_error *err)
+{
+    struct oci_descriptor self;
+    struct oci_set layers TT_CLEANUP(oci_set_clear) = {0};
+    *ret_is_remnant = false;
+    if (oci_index_entry_tag(entry) || oci_descriptor_parse(entry, &self, NULL) != TT_OK)
+        return TT_OK;
+    *ret_is_remnant = oci_set_has(&removed->blobs, self.digest.text);
+    if (*ret_is_remnant || oci_is_index_type(self.media_type))
+        return TT_OK;
+    enum tt_status status = layers_of(layout, &self.digest, &layers, err);
+    for (size_t i = 0; status == TT_OK && i < layers.count && !*ret_is_remnant; i++)
+        *ret_is_remnant = oci_set_has(&removed->blobs, layers.digests[i]);
+    return status;
+}
+
+/* Moves the entries that stay over to `kept`. */
+static enum tt_status keep_entries(const struct oci_layout *layout, cJSON *manifests, const struct removed *removed,
+                                   cJSON *kept, size_t *dropped, struct tt_error *err)
+{
+    for (cJSON *entry; (entry = cJSON_DetachItemFromArray(manifests, 0));) {
+        bool remnant = false;
+        enum tt_status status = is_remnant(layout, entry, removed, &remnant, err);
+        if (status != TT_OK || remnant) {
+            cJSON_Delete(entry);
+            *dropped += remnant;
+        } else if (!cJSON_AddItemToArray(kept, entry)) {
+            status = tt_error_memory(err);
+        }
+        if (status != TT_OK)
+            return status;
+    }
+    return TT_OK;
+}
+
+/* A tool that gives a tag a new image may leave the old one in the index without a name. Nobody can ask for such an
+ * image, and where it holds what is to be removed, nobody could remove it either. */
+static enum tt_status drop_remnants(const struct oci_layout *layout, struct tt_buffer *text, cJSON *index,
+                                    const struct removed *removed, struct tt_error *err)
+{
+    static const struct tt_json_step steps[] = {{.member = "manifests"}};
+    cJSON *kept TT_CLEANUP(tt_json_cleanup) = cJSON_CreateArray();
+    struct stat facts;
+    size_t dropped = 0;
+    if (!kept)
+        return tt_error_memory(err);
+    enum tt_status status =
+        keep_entries(layout, cJSON_GetObjectItemCaseSensitive(index, "manifests"), removed, kept, &dropped, err);
+    char *printed = status == TT_OK && dropped > 0 ? cJSON_PrintUnformatted(kept) : NULL;
+    if (status == TT_OK && dropped > 0 && !printed)
+        return tt_error_memory(err);
+    if (printed)
+        status = tt_json_put(text, steps, 1, printed, err);
+    cJSON_free(printed);
+    if (status == TT_OK && printed) {
+        mode_t mode = fstatat(layout->folder, "index.json", &facts, 0) == 0 ? facts.st_mode & 0666 : 0644;
+        status = tt_file_replace(layout->folder, "index.json", text->data, text->length, mode, err);
+    }
+    if (status == TT_OK && !cJSON_ReplaceItemInObjectCaseSensitive(index, "manifests", TT_TAKE(kept)))
+        status = tt_error_memory(err);
+    return status;
+}
+
 enum tt_status oci_sweep(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
                          struct tt_error *err)
 {
@@ -155,13 +230,16 @@ enum tt_status oci_sweep(const struct tt_reference *reference, const char *remov
     int lock TT_CLEANUP(tt_close_cleanup) = -1;
     cJSON *index TT_CLEANUP(tt_json_cleanup) = NULL;
     struct removed removed TT_CLEANUP(removed_clear) = {0};
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
     enum tt_status status = oci_layout_open(reference->place, &layout, err);
     if (status == TT_OK)
         status = oci_lock(&layout, &lock, err);
     if (status == TT_OK)
-        status = oci_index_read(&layout, NULL, &index, err);
+        status = oci_index_read(&layout, &text, &index, err);
     if (status == TT_OK)
         status = describe_removed(&layout, index, reference->tag, removed_digest, &removed, err);
+    if (status == TT_OK)
+        status = drop_remnants(&layout, &text, index, &removed, err);
     if (status == TT_OK)
         status = sweep_layout(&layout, index, err);
     if (status == TT_OK)

@@ -72,6 +72,21 @@ class Plaintext(Case):
         self.good("post-run", layout, station="alpha")
         self.assert_no_plaintext(layout)
 
+    def test_an_index_entry_without_a_name_goes_too(self):
+        """skopeo, giving a tag a new image, leaves the old one in the index without a name: nobody could remove it."""
+        layout = self.layout(sample())
+        self.good("pre-run", layout, station="alpha")
+        decrypted = {key: value for key, value in layout.tags()["latest"].items() if key != "annotations"}
+        other = layout.image([oci.Layer([fs.file("x", b"other")])])
+        self.run_code(layout, "alpha")
+        layout.write_index([*layout.index()["manifests"], decrypted, other])
+        result = self.good("post-run", layout, station="alpha")
+        self.assertNotIn("warning", result.err)
+        digests = [entry["digest"] for entry in layout.index()["manifests"]]
+        self.assertNotIn(decrypted["digest"], digests)
+        self.assertIn(other["digest"], digests)
+        self.assert_no_plaintext(layout)
+
     def test_nothing_readable_in_the_temporary_folder_while_it_works(self):
         """What is spooled lies in unlinked files, as ciphertext."""
         layout = self.layout(sample())

@@ -182,9 +182,12 @@ static enum tt_status sort(struct tar_files *tar, struct tt_entry **ret_entries,
     qsort_r(tar->order, tar->count, sizeof *tar->order, compare, tar);
     for (size_t i = 1; i < tar->count; i++) {
         const char *path = tar->entries[tar->order[i]].path;
-        if (strcmp(path, tar->entries[tar->order[i - 1]].path) == 0) {
+        const struct tt_entry *before = &tar->entries[tar->order[i - 1]];
+        bool twice = strcmp(path, before->path) == 0;
+        if (twice || (before->type != TT_ENTRY_FOLDER && tt_path_is_under(path, before->path))) {
             free(entries);
-            return tt_error_set(err, TT_TAMPERED, "%s has '%s' twice", tar->name, path);
+            return tt_error_set(err, TT_TAMPERED, "%s has '%s' %s", tar->name, path,
+                                twice ? "twice" : "below something that is no folder");
         }
     }
     for (size_t i = 0; i < tar->count; i++)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
+
 enum tt_status tt_file_read(int folder, const char *path, size_t limit, struct tt_buffer *ret_content,
                             struct tt_error *err)
 {
@@ -86,8 +88,11 @@ static enum tt_status write_and_rename(int folder, const char *temporary, const 
     enum tt_status status = tt_file_write_all(descriptor, data, length, name, err);
     if (status != TT_OK)
         return status;
-    if (fsync(descriptor) != 0 || renameat(folder, temporary, folder, name) != 0 || fsync(folder) != 0)
+    if (fsync(descriptor) != 0 || renameat(folder, temporary, folder, name) != 0)
         return tt_error_errno(err, TT_STORE, "cannot replace %s", name);
+    /* The file has changed: from here on there is no failure. */
+    if (fsync(folder) != 0)
+        tt_log(TT_LOG_WARNING, "%s is written, but the disk does not say that it will last", name);
     return TT_OK;
 }
 

@@ -167,11 +167,12 @@ enum tt_status tt_image_change_seal(struct tt_image_change *change, const struct
     return change->store->change_seal(change->state, settings, ret_digest, err);
 }
 
-enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference, struct tt_error *err)
+enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference, const char *also,
+                                      struct tt_error *err)
 {
     struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
     enum tt_status status = tt_reference_parse(reference, &parsed, err);
-    return status == TT_OK ? change->store->change_commit(change->state, &parsed, err) : status;
+    return status == TT_OK ? change->store->change_commit(change->state, &parsed, also, err) : status;
 }
 
 enum tt_status tt_image_sweep(const char *reference, const char *removed_digest, char **ret_still_used,

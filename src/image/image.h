@@ -81,6 +81,7 @@ TT_MUST_USE enum tt_status tt_image_change_data(struct tt_image_change *change, 
 struct tt_image_settings {
     const char *const *command; /* argv of the image's entry point, NULL-terminated (sets Entrypoint, clears Cmd) */
     const char *created_by;     /* for the history */
+    bool is_plaintext;          /* nobody but the owner of the store may read the new files */
 };
 
 /* Ends the file list: everything is written and named except the tag. *ret_digest is the new manifest's digest, the
@@ -89,10 +90,10 @@ TT_MUST_USE enum tt_status tt_image_change_seal(struct tt_image_change *change,
                                                 const struct tt_image_settings *settings, const char **ret_digest,
                                                 struct tt_error *err);
 
-/* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made), atomically
- * and durably. May be called for several references. */
+/* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made) and, unless
+ * it is NULL, under the tag `also` beside it: both at once, atomically and durably. */
 TT_MUST_USE enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference,
-                                                  struct tt_error *err);
+                                                  const char *also, struct tt_error *err);
 
 /* Removes what a store still holds of images that no tag names any more: after post-run, the plaintext. What is still
  * named by another tag is left, and *ret_still_used names one such tag (the caller frees; NULL when there is none).

@@ -309,12 +309,19 @@ struct oci_blob {
     struct oci_descriptor self;
     int descriptor; /* -1: from `memory`, and if that is NULL too the layout must have it already */
     const void *memory;
+    bool is_private; /* plaintext: for its owner's eyes only */
 };
 
-/* Puts the blobs into the layout at `path` (which is made where nothing is) and lets `tag` name the last of them, the
- * manifest: all or nothing. The marker stays until the caller frees it. */
-TT_MUST_USE enum tt_status oci_commit(const char *path, const char *tag, const struct oci_blob *blobs, size_t count,
-                                      struct oci_marker **ret_marker, struct tt_error *err);
+/* The tags that shall name the new image; `also` may be NULL. */
+struct oci_tags {
+    const char *tag;
+    const char *also;
+};
+
+/* Puts the blobs into the layout at `path` (which is made where nothing is) and lets the tags name the last of them,
+ * the manifest: all or nothing. The marker stays until the caller frees it. */
+TT_MUST_USE enum tt_status oci_commit(const char *path, const struct oci_tags *tags, const struct oci_blob *blobs,
+                                      size_t count, struct oci_marker **ret_marker, struct tt_error *err);
 
 /* An unnamed file that can become a blob of the layout at `path`, whether that is there yet or not. */
 TT_MUST_USE enum tt_status oci_unnamed(const char *path, int *ret_descriptor, struct tt_error *err);
@@ -354,7 +361,8 @@ enum tt_status oci_change_add(void *state, const struct tt_entry *entry, struct 
 enum tt_status oci_change_data(void *state, const void *data, size_t length, struct tt_error *err);
 enum tt_status oci_change_seal(void *state, const struct tt_image_settings *settings, const char **ret_digest,
                                struct tt_error *err);
-enum tt_status oci_change_commit(void *state, const struct tt_reference *reference, struct tt_error *err);
+enum tt_status oci_change_commit(void *state, const struct tt_reference *reference, const char *also,
+                                 struct tt_error *err);
 enum tt_status oci_sweep(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
                          struct tt_error *err);
 

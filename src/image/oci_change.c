@@ -32,6 +32,7 @@ struct oci_change {
     struct tt_buffer config_text;
     struct tt_buffer manifest_text;
     bool sealed;
+    bool is_private;
     struct oci_marker *markers[REFERENCE_LIMIT]; /* of the commits: gone when the change is freed */
     size_t marker_count;
 };
@@ -185,6 +186,7 @@ enum tt_status oci_change_seal(void *state, const struct tt_image_settings *sett
     if (image->manifest.layer_count == OCI_LAYER_LIMIT)
         return tt_error_set(err, TT_MALFORMED, "the image has %d layers already", OCI_LAYER_LIMIT);
     change->sealed = true;
+    change->is_private = settings && settings->is_plaintext;
     enum tt_status status = finish_layer(change, err);
     if (status == TT_OK)
         status = oci_child_config(&change->parent->configuration, &change->layer.digest, settings, &change->config_text,
@@ -201,7 +203,8 @@ enum tt_status oci_change_seal(void *state, const struct tt_image_settings *sett
     return status;
 }
 
-enum tt_status oci_change_commit(void *state, const struct tt_reference *reference, struct tt_error *err)
+enum tt_status oci_change_commit(void *state, const struct tt_reference *reference, const char *also,
+                                 struct tt_error *err)
 {
     struct oci_change *change = state;
     if (change->manifest_text.length == 0 || change->marker_count == REFERENCE_LIMIT)
@@ -211,13 +214,14 @@ enum tt_status oci_change_commit(void *state, const struct tt_reference *referen
     if (status != TT_OK)
         return status;
     size_t count = copy.count;
-    copy.blobs[count++] = (struct oci_blob){.self = change->layer, .descriptor = change->descriptor};
+    copy.blobs[count++] =
+        (struct oci_blob){.self = change->layer, .descriptor = change->descriptor, .is_private = change->is_private};
     copy.blobs[count++] =
         (struct oci_blob){.self = change->config, .descriptor = -1, .memory = change->config_text.data};
     copy.blobs[count++] =
         (struct oci_blob){.self = change->manifest, .descriptor = -1, .memory = change->manifest_text.data};
-    status =
-        oci_commit(reference->place, reference->tag, copy.blobs, count, &change->markers[change->marker_count], err);
+    struct oci_tags tags = {.tag = reference->tag, .also = also};
+    status = oci_commit(reference->place, &tags, copy.blobs, count, &change->markers[change->marker_count], err);
     if (status != TT_OK)
         return tt_error_context(err, "%s:%s", reference->place, reference->tag);
     change->marker_count++;

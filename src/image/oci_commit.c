@@ -114,9 +114,9 @@ static enum tt_status open_target(struct commit *commit, const char *path, struc
     return status;
 }
 
-/* What a crash could leave: the new blobs, or those of the image that the tag names now. */
-static enum tt_status place_marker(struct commit *commit, const char *tag, const struct oci_blob *blobs, size_t count,
-                                   struct tt_error *err)
+/* What a crash could leave: the new blobs, or those of the images that the tags name now. */
+static enum tt_status place_marker(struct commit *commit, const struct oci_tags *tags, const struct oci_blob *blobs,
+                                   size_t count, struct tt_error *err)
 {
     struct oci_set set TT_CLEANUP(oci_set_clear) = {0};
     cJSON *index TT_CLEANUP(tt_json_cleanup) = NULL;
@@ -126,7 +126,8 @@ static enum tt_status place_marker(struct commit *commit, const char *tag, const
         status = oci_set_add(&set, blobs[i].self.digest.text, NULL, err);
     cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "manifests"))
     {
-        if (status == TT_OK && oci_index_entry_is(entry, tag))
+        if (status == TT_OK &&
+            (oci_index_entry_is(entry, tags->tag) || (tags->also && oci_index_entry_is(entry, tags->also))))
             status = oci_reach_entry(&commit->layout, entry, &set, err);
     }
     if (status == TT_OK)
@@ -161,6 +162,11 @@ static enum tt_status copy_to(int from, uint64_t size, int to, const char *what,
     return TT_OK;
 }
 
+static mode_t mode_of(const struct commit *commit, const struct oci_blob *blob)
+{
+    return blob->is_private ? 0600 : commit->mode;
+}
+
 /* From memory, or where a file without a name cannot be given one (other file system, no O_TMPFILE). */
 static enum tt_status write_blob(const struct commit *commit, const struct oci_blob *blob, const char *path,
                                  struct tt_error *err)
@@ -177,7 +183,7 @@ static enum tt_status write_blob(const struct commit *commit, const struct oci_b
     enum tt_status status =
         blob->memory ? tt_file_write_all(descriptor, blob->memory, (size_t)blob->self.size, commit->layout.path, err)
                      : copy_to(blob->descriptor, blob->self.size, descriptor, commit->layout.path, err);
-    if (status == TT_OK && (fchmod(descriptor, commit->mode) != 0 || fsync(descriptor) != 0 ||
+    if (status == TT_OK && (fchmod(descriptor, mode_of(commit, blob)) != 0 || fsync(descriptor) != 0 ||
                             renameat(folder, temporary, folder, path) != 0))
         status =
             tt_error_errno(err, TT_STORE, "cannot make the blob %s in %s", blob->self.digest.text, commit->layout.path);
@@ -190,7 +196,7 @@ static bool link_blob(const struct commit *commit, const struct oci_blob *blob, 
 {
     char file[64];
     snprintf(file, sizeof file, "/proc/self/fd/%d", blob->descriptor);
-    if (fchmod(blob->descriptor, commit->mode) != 0)
+    if (fchmod(blob->descriptor, mode_of(commit, blob)) != 0)
         return false;
     unlinkat(commit->layout.folder, path, 0); /* of other bytes, or no file at all */
     return linkat(AT_FDCWD, file, commit->layout.folder, path, AT_SYMLINK_FOLLOW) == 0;
@@ -226,8 +232,8 @@ static enum tt_status sync_folder(const struct commit *commit, const char *name,
 }
 
 /* From here the disk changes, in an order that leaves nothing behind: marker, blobs, index. */
-static enum tt_status carry_out(struct commit *commit, const char *tag, const struct oci_blob *blobs, size_t count,
-                                struct tt_error *err)
+static enum tt_status carry_out(struct commit *commit, const struct oci_tags *tags, const struct oci_blob *blobs,
+                                size_t count, struct tt_error *err)
 {
     enum tt_status status = commit->made_layout ? make_layout(commit, err) : TT_OK;
     for (size_t i = 0; status == TT_OK && i < count; i++)
@@ -237,26 +243,28 @@ static enum tt_status carry_out(struct commit *commit, const char *tag, const st
     if (status == TT_OK)
         status = sync_folder(commit, "blobs/sha512", err);
     if (status == TT_OK)
-        status = oci_index_put(&commit->index, tag, &blobs[count - 1].self, err);
+        status = oci_index_put(&commit->index, tags->tag, &blobs[count - 1].self, err);
+    if (status == TT_OK && tags->also)
+        status = oci_index_put(&commit->index, tags->also, &blobs[count - 1].self, err);
     if (status == TT_OK)
         status = tt_file_replace(commit->layout.folder, "index.json", commit->index.data, commit->index.length,
                                  commit->mode, err);
     return status;
 }
 
-enum tt_status oci_commit(const char *path, const char *tag, const struct oci_blob *blobs, size_t count,
+enum tt_status oci_commit(const char *path, const struct oci_tags *tags, const struct oci_blob *blobs, size_t count,
                           struct oci_marker **ret_marker, struct tt_error *err)
 {
     struct commit commit TT_CLEANUP(commit_clear) = {.layout = OCI_LAYOUT_INIT, .lock = -1};
     enum tt_status status = open_target(&commit, path, err);
     if (status == TT_OK)
-        status = place_marker(&commit, tag, blobs, count, err);
+        status = place_marker(&commit, tags, blobs, count, err);
     if (status != TT_OK) {
         if (commit.made_folder)
             rmdir(path);
         return status;
     }
-    status = carry_out(&commit, tag, blobs, count, err);
+    status = carry_out(&commit, tags, blobs, count, err);
     if (status == TT_OK) {
         *ret_marker = TT_TAKE(commit.marker);
         return TT_OK;

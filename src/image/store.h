@@ -44,7 +44,8 @@ struct tt_image_store {
     enum tt_status (*change_data)(void *state, const void *data, size_t length, struct tt_error *err);
     enum tt_status (*change_seal)(void *state, const struct tt_image_settings *settings, const char **ret_digest,
                                   struct tt_error *err);
-    enum tt_status (*change_commit)(void *state, const struct tt_reference *reference, struct tt_error *err);
+    enum tt_status (*change_commit)(void *state, const struct tt_reference *reference, const char *also,
+                                    struct tt_error *err);
 
     enum tt_status (*sweep)(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
                             struct tt_error *err);

@@ -183,7 +183,7 @@ static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *c
 /* The record is written before the image changes: whenever the process dies, the next run can tell which it is. */
 static enum tt_status make_visible(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
 {
-    static const struct tt_image_settings settings = {.created_by = "traintoken pre-run"};
+    static const struct tt_image_settings settings = {.created_by = "traintoken pre-run", .is_plaintext = true};
     const char *digest = NULL;
     enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
     if (status == TT_OK)

@@ -132,12 +132,38 @@ static enum tt_status take_plain(void *user, const uint8_t *data, size_t length,
     return tt_folder_output_data(unpacking->output, data, length, err);
 }
 
+/* An absolute link among the results means a place in the image. Here it becomes the relative one that leads to the
+ * same file of the folder. NULL when out of memory. */
+static char *relative_target(const struct tt_entry *entry)
+{
+    size_t root = strlen(TT_TRAIN_RESULTS) + 1;
+    const char *target = entry->link_target;
+    bool is_absolute = target[0] == '/' && tt_path_is_under(target + 1, TT_TRAIN_RESULTS);
+    struct tt_buffer text = TT_BUFFER_INIT(0);
+    enum tt_status status = TT_OK;
+    if (!is_absolute)
+        return strdup(target);
+    for (const char *slash = strchr(entry->path + root, '/'); status == TT_OK && slash; slash = strchr(slash + 1, '/'))
+        status = tt_buffer_append(&text, "../", 3, NULL);
+    const char *inside = strlen(target) > root + 1 ? target + 1 + root : ".";
+    if (status == TT_OK)
+        status = tt_buffer_append(&text, inside, strlen(inside), NULL);
+    if (status != TT_OK)
+        tt_buffer_clear(&text);
+    return (char *)text.data;
+}
+
 /* Adds the entry under its path below the results folder. */
 static enum tt_status add_entry(struct unpacking *unpacking, const struct tt_entry *entry, struct tt_error *err)
 {
     size_t root = strlen(TT_TRAIN_RESULTS) + 1;
     struct tt_entry relative = *entry;
     relative.path = entry->path + root;
+    char *target TT_CLEANUP(tt_free_cleanup) = NULL;
+    if (entry->type == TT_ENTRY_SYMLINK && !(target = relative_target(entry)))
+        return tt_error_memory(err);
+    if (entry->type == TT_ENTRY_SYMLINK)
+        relative.link_target = target;
     if (entry->type == TT_ENTRY_HARDLINK)
         relative.link_target = entry->link_target + root;
     return tt_folder_output_add(unpacking->output, &relative, err);

@@ -308,6 +308,17 @@ static enum tt_status make_configuration(struct seal *seal, struct tt_error *err
     return status;
 }
 
+/* An editor that saves while the train is sealed would make one that no station takes. */
+static enum tt_status check_unchanged(struct seal *seal, struct tt_error *err)
+{
+    uint8_t hash[TT_SHA512_SIZE];
+    enum tt_status status = content_definition_hash(seal->train, seal->definition, NULL, hash, err);
+    if (status == TT_OK && !tt_digest_equal(hash, seal->train->hash, sizeof hash))
+        status = tt_error_set(err, TT_USAGE, "files in %s changed while the train was being sealed; run again",
+                              seal->options->definition);
+    return status;
+}
+
 static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
 {
     struct tt_secret *symmetric TT_CLEANUP(tt_secret_free_cleanup) = NULL;
@@ -322,6 +333,8 @@ static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_chan
     if (status == TT_OK)
         status = content_transfer(seal->definition, NULL, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, cipher, NULL, change,
                                   &seal->report.definition, err);
+    if (status == TT_OK)
+        status = check_unchanged(seal, err);
     if (status == TT_OK)
         status = symmetric_key_wrap_for_all(symmetric, &seal->keys, seal->train, err);
     return status;
@@ -350,11 +363,8 @@ static enum tt_status make_visible(struct seal *seal, struct tt_image_change *ch
         status = tt_error_memory(err);
     if (status == TT_OK)
         status = tt_image_reference_sibling(seal->options->image, "base", &seal->report.base, err);
-    /* The train last: where it is, its base is too. */
     if (status == TT_OK)
-        status = tt_image_change_commit(change, seal->report.base, err);
-    if (status == TT_OK)
-        status = tt_image_change_commit(change, seal->options->image, err);
+        status = tt_image_change_commit(change, seal->options->image, "base", err);
     return status;
 }
 

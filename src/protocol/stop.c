@@ -41,7 +41,7 @@ enum tt_status stop_switch(struct tt_state *state, struct tt_state_record *recor
         status = tt_state_write(state, record, err);
     if (status != TT_OK)
         return status;
-    status = tt_image_change_commit(change, reference, err);
+    status = tt_image_change_commit(change, reference, NULL, err);
     if (status != TT_OK) {
         restore(state, &old);
         return status;

@@ -179,7 +179,7 @@ enum tt_status tt_state_write(struct tt_state *state, const struct tt_state_reco
     if (status == TT_OK)
         status = state_record_write(&state->subject, &copy, &text, err);
     if (status != TT_OK)
-        return status;
+        return tt_error_context(err, "the station's record of this train");
     status = tt_file_replace(state->folder.descriptor, state->name, text.data, text.length, 0600, err);
     /* A failure after the rename leaves the new record there: look, rather than take back its folder. */
     state->on_disk = state->on_disk || faccessat(state->folder.descriptor, state->name, F_OK, 0) == 0;

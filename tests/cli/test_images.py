@@ -91,6 +91,19 @@ class Shapes(Case):
             with self.subTest(compression=compression):
                 self.through(self.layout(sample(), name="case", compression=compression))
 
+    @needs_program("zstd")
+    def test_zstd_that_wants_much_memory(self):
+        """A frame says itself how much memory unpacking it takes."""
+        layout = self.layout(sample(), name="case", compression="zstd")
+        manifest, config = layout.manifest("latest"), layout.config("latest")
+        old = manifest["layers"][-1]
+        plain = subprocess.run(["zstd", "-dqc"], input=layout.get(old), stdout=subprocess.PIPE, check=True).stdout
+        packed = subprocess.run(["zstd", "-qc", "--long=27", "-"], input=plain, stdout=subprocess.PIPE, check=True).stdout
+        wide = layout.put(packed, old["mediaType"])
+        layout.tag("latest", layout.image(list(zip([*manifest["layers"][:-1], wide], config["rootfs"]["diff_ids"])),
+                                          {"architecture": config["architecture"], "os": "linux"}))
+        self.refused(3, [wide["digest"], "8 MiB"], "pre-run", layout, station="alpha")
+
     def test_results_in_a_compressed_layer(self):
         for compression in ("gzip", "zstd"):
             with self.subTest(compression=compression):

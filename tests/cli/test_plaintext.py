@@ -87,6 +87,16 @@ class Plaintext(Case):
         self.assertIn(other["digest"], digests)
         self.assert_no_plaintext(layout)
 
+    def test_only_its_owner_may_read_the_decrypted_layer(self):
+        layout = self.layout(sample())
+        self.good("pre-run", layout, station="alpha")
+        decrypted = layout.manifest("latest")["layers"][-1]["digest"]
+        self.assertEqual(os.stat(layout.blob_path(decrypted)).st_mode & 0o777, 0o600)
+        self.run_code(layout, "alpha")
+        self.good("post-run", layout, station="alpha")
+        encrypted = layout.manifest("latest")["layers"][-1]["digest"]
+        self.assertEqual(os.stat(layout.blob_path(encrypted)).st_mode & 0o777, 0o644)
+
     def test_nothing_readable_in_the_temporary_folder_while_it_works(self):
         """What is spooled lies in unlinked files, as ciphertext."""
         layout = self.layout(sample())

@@ -477,12 +477,16 @@ class HostileNames(ResultsCase):
     def test_links_inside_are_made(self):
         opt = sample(["alpha"])
         plain = pht.pre_run(opt, "alpha", pool_key("alpha"))
-        links = [fs.symlink("opt/pht_results/plots/up", "../alpha.csv"), fs.symlink("opt/pht_results/gone", "nowhere")]
+        links = [fs.symlink("opt/pht_results/plots/up", "../alpha.csv"), fs.symlink("opt/pht_results/gone", "nowhere"),
+                 fs.symlink("opt/pht_results/plots/absolute", "/opt/pht_results/alpha.csv"),
+                 fs.symlink("opt/pht_results/root", "/opt/pht_results")]
         executed = plain | {entry.path: entry for entry in [*results_of("alpha"), *links]}
         final = pht.post_run(executed, plain[pht.CONFIG].content, opt, "alpha", pool_key("alpha"))
         out, _ = self.results_good(self.tar(self.home_tar(final)))
         found = self.files(out)
         self.assertEqual((found["plots/up"], found["gone"]), ("../alpha.csv", "nowhere"))
+        # In the image an absolute link means a place in the image; on the researcher's machine it would mean another.
+        self.assertEqual((found["plots/absolute"], found["root"]), ("../alpha.csv", "."))
 
     def test_many_and_long(self):
         names = ["pht_results/" + "/".join(["d" * 200] * 30) + "/evil", "pht_results/" + "n" * 300]

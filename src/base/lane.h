@@ -18,7 +18,7 @@ struct tt_lane;
 typedef enum tt_status (*tt_lane_consume)(void *user, const uint8_t *data, size_t length, struct tt_error *err);
 
 /* `capacity`: bytes of all TT_LANE_SLOTS slots together. */
-enum { TT_LANE_SLOTS = 4 };
+enum { TT_LANE_SLOTS = 16 };
 TT_MUST_USE enum tt_status tt_lane_start(size_t capacity, tt_lane_consume consume, void *user,
                                          struct tt_lane **ret_lane, struct tt_error *err);
 

@@ -14,7 +14,7 @@
  * file without a name; configuration and manifest stay in memory. So until the commit there is nothing on disk that a
  * kill could leave behind.
  */
-enum { RING_SIZE = 2 << 20, FLUSH_EVERY = 8 << 20, REFERENCE_LIMIT = 16 };
+enum { RING_SIZE = 4 << 20, FLUSH_EVERY = 8 << 20, REFERENCE_LIMIT = 16 };
 
 struct oci_change {
     struct tt_image *parent;

@@ -166,6 +166,7 @@ static enum tt_status open_key(void *user, const EVP_PKEY *expected, struct tt_p
         status = tt_libp11_key_new(module, slot, key, pin, source->key_uri, expected, ret_key, err);
     if (status != TT_OK)
         return status;
+    tt_log(TT_LOG_INFO, "opened %s by libp11 and module %s", source->key_uri, module->path);
     (void)TT_TAKE(module);
     (void)TT_TAKE(pin);
     return TT_OK;

@@ -1,5 +1,7 @@
 #include "protocol/token_use.h"
 
+#include "base/log.h"
+
 enum tt_status token_open(const struct tt_key_source *source, const EVP_PKEY *expected, const char *owner,
                           struct tt_token_use *use, struct tt_private_key **ret_key, struct tt_error *err)
 {
@@ -29,6 +31,10 @@ enum tt_status token_open(const struct tt_key_source *source, const EVP_PKEY *ex
 
 void token_used(struct tt_token_use *use, const char *name, enum tt_padding_by padding_by)
 {
+    static const char *const by[] = {[TT_PADDING_UNKNOWN] = "by whom is not known",
+                                     [TT_PADDING_NATIVE] = "by the token",
+                                     [TT_PADDING_RAW] = "by OpenSSL, around the token's raw RSA"};
+    tt_log(TT_LOG_INFO, "%s: done in the token; padding %s", name, by[padding_by]);
     if (use->count < TT_TOKEN_OPERATION_LIMIT)
         use->operations[use->count++] = (struct tt_token_operation){.name = name, .padding_by = padding_by};
 }

@@ -59,15 +59,12 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
     return TT_OK;
 }
 
-static enum tt_status check_blobs(struct pre_run *run, struct tt_error *err)
+static bool blobs_are_cheap(const struct tt_image *image)
 {
-    const struct tt_image *image = run->visit.image;
     uint64_t bytes = 0;
     for (size_t i = 0; i < tt_image_layer_count(image); i++)
         bytes += tt_image_layer_size(image, i);
-    if (bytes > CHEAP_BLOBS)
-        return blob_check_start(run->visit.image, NULL, &run->blobs, err);
-    return tt_image_verify_blobs(run->visit.image, err);
+    return bytes <= CHEAP_BLOBS;
 }
 
 /* Everything that public data can decide, the costly reading of all blobs last. */
@@ -88,8 +85,8 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
     if (status == TT_OK && run->stop->encrypted_key.length == 0)
         status = tt_error_set(err, TT_MALFORMED, "train_config.json: stop %zu (%s) has no encrypted_key",
                               run->stop->index, run->stop->station);
-    if (status == TT_OK)
-        status = check_blobs(run, err);
+    if (status == TT_OK && blobs_are_cheap(run->visit.image))
+        status = tt_image_verify_blobs(run->visit.image, err);
     if (status == TT_OK && run->definition.left_out > 0)
         tt_log(TT_LOG_WARNING, "%zu compiled Python files of an earlier station are left out of the definition",
                run->definition.left_out);
@@ -209,6 +206,8 @@ enum tt_status tt_pre_run(const struct tt_stop_options *options, struct tt_stop_
         status = check_public(&run, err);
     if (status == TT_OK)
         status = unwrap(&run, err);
+    if (status == TT_OK && !blobs_are_cheap(run.visit.image))
+        status = blob_check_start(run.visit.image, NULL, &run.blobs, err);
     if (status == TT_OK)
         status = tt_image_change_new(run.visit.image, &change, err);
     if (status == TT_OK)

@@ -94,12 +94,6 @@ const char *tt_ckr_name(unsigned long value, char buffer[32])
     return buffer;
 }
 
-const char *tt_ckr_meaning(unsigned long value)
-{
-    const struct return_value *known = find(value);
-    return known ? known->meaning : NULL;
-}
-
 enum tt_status tt_ckr_error(unsigned long value, struct tt_error *err, const char *format, ...)
 {
     char what[512];

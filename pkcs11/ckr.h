@@ -10,9 +10,6 @@ unsigned long tt_ckr_take(void);
 /* "CKR_PIN_INCORRECT"; "CKR_0x..." for one without a name here, "no CKR" for 0. */
 const char *tt_ckr_name(unsigned long value, char buffer[32]);
 
-/* What a failure of the token itself means, or NULL where `value` says nothing to act on. */
-const char *tt_ckr_meaning(unsigned long value);
-
 /* Sets an error: "<what>: <meaning>", with the name as its detail; its status is TT_PIN for those about the PIN, else
  * TT_TOKEN. */
 enum tt_status tt_ckr_error(unsigned long value, struct tt_error *err, const char *format, ...) TT_PRINTF(3, 4);

@@ -3,6 +3,7 @@
 #define TT_PKCS11_MODULE_H
 
 #include <libp11.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "pkcs11/uri.h"

@@ -87,7 +87,8 @@ enum tt_status tt_pin_take_environment(struct tt_secret **ret_pin, struct tt_err
     return TT_OK;
 }
 
-enum tt_status tt_pin_read_line(int descriptor, const char *what, struct tt_secret **ret_pin, struct tt_error *err)
+/* Reads one line (a CR at its end is dropped) into a new secret, byte by byte: what follows stays unread. */
+static enum tt_status read_line(int descriptor, const char *what, struct tt_secret **ret_pin, struct tt_error *err)
 {
     struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     enum tt_status status = new_pin(&pin, err);
@@ -135,7 +136,7 @@ static enum tt_status read_file(const char *path, const char *what, struct tt_se
         return tt_error_errno(err, TT_PIN, "cannot read %s (%s)", path, what);
     if (S_ISREG(facts.st_mode) && (facts.st_mode & (S_IROTH | S_IWOTH)) != 0)
         tt_log(TT_LOG_WARNING, "everyone on this machine can read or change the PIN in %s; chmod it to 0600", path);
-    return tt_pin_read_line(descriptor, path, ret_pin, err);
+    return read_line(descriptor, path, ret_pin, err);
 }
 
 /* RFC 8089: file:/path, file:///path or file://localhost/path. p11-kit took the percent-encoding of the pkcs11: URI
@@ -212,7 +213,7 @@ enum tt_status tt_pin_get(const struct tt_pin_sources *sources, struct tt_secret
     if (sources->descriptor >= 0) {
         char what[64];
         snprintf(what, sizeof what, "file descriptor %d", sources->descriptor);
-        return tt_pin_read_line(sources->descriptor, what, ret_pin, err);
+        return read_line(sources->descriptor, what, ret_pin, err);
     }
     if (sources->may_prompt && tt_prompt_is_possible()) {
         char question[256];

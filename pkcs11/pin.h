@@ -33,8 +33,4 @@ TT_MUST_USE enum tt_status tt_pin_decode(const char *text, size_t length, struct
  * *ret_pin is NULL when it was not set or empty. TT_PIN when it is too long. */
 TT_MUST_USE enum tt_status tt_pin_take_environment(struct tt_secret **ret_pin, struct tt_error *err);
 
-/* Reads one line (a CR at its end is dropped) into a new secret, byte by byte: what follows stays unread. */
-TT_MUST_USE enum tt_status tt_pin_read_line(int descriptor, const char *what, struct tt_secret **ret_pin,
-                                            struct tt_error *err);
-
 #endif

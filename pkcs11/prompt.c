@@ -8,7 +8,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "base/interrupt.h"
 #include "base/text.h"
 
 /* Signals that end or stop the process: each has to find the terminal as it was. */

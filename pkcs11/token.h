@@ -2,6 +2,8 @@
 #ifndef TT_PKCS11_TOKEN_H
 #define TT_PKCS11_TOKEN_H
 
+#include <stdbool.h>
+
 #include "crypto/public_key.h"
 #include "pkcs11/module.h"
 #include "pkcs11/pin.h"

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "base/buffer.h"
-#include "base/log.h"
 #include "pkcs11/pin.h"
 #include "pkcs11/station_key.h"
 

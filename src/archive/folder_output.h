@@ -3,7 +3,6 @@
 #define TT_ARCHIVE_FOLDER_OUTPUT_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #include "archive/entry.h"
 

@@ -1,6 +1,5 @@
 #include "archive/tar_files.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>

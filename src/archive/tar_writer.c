@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <locale.h>
 #include <stdbool.h>
-#include <string.h>
 
 enum { PIECE_SIZE = 65536 }; /* small pieces are gathered: a sink's call may cost a thread's wake-up */
 

@@ -110,23 +110,6 @@ enum tt_status tt_file_replace(int folder, const char *name, const void *data, s
     return status;
 }
 
-enum tt_status tt_file_make_folders(const char *path, mode_t mode, struct tt_error *err)
-{
-    char partial[PATH_MAX];
-    size_t length = strlen(path);
-    if (length == 0 || length >= sizeof partial)
-        return tt_error_set(err, TT_STORE, "cannot make the folder '%s': its name is empty or too long", path);
-    for (size_t i = 1; i <= length; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        memcpy(partial, path, i);
-        partial[i] = '\0';
-        if (mkdir(partial, mode) != 0 && errno != EEXIST)
-            return tt_error_errno(err, TT_STORE, "cannot make the folder %s", partial);
-    }
-    return TT_OK;
-}
-
 enum tt_status tt_file_unnamed(const char *folder, int *ret_descriptor, struct tt_error *err)
 {
     int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

@@ -27,9 +27,6 @@ TT_MUST_USE enum tt_status tt_file_read_at(int descriptor, uint64_t offset, void
 TT_MUST_USE enum tt_status tt_file_replace(int folder, const char *name, const void *data, size_t length, mode_t mode,
                                            struct tt_error *err);
 
-/* mkdir -p with this mode for folders it makes. TT_STORE on failure. */
-TT_MUST_USE enum tt_status tt_file_make_folders(const char *path, mode_t mode, struct tt_error *err);
-
 /* A new file without a name in `folder` (O_TMPFILE, or made and unlinked at once where that is missing): gone with
  * its last descriptor, whatever happens. TT_STORE on failure. */
 TT_MUST_USE enum tt_status tt_file_unnamed(const char *folder, int *ret_descriptor, struct tt_error *err);

@@ -1,4 +1,3 @@
-#include "base/text.h"
 #include "cli/command.h"
 
 static const char *stop_state(const struct tt_inspection *inspection, size_t index)

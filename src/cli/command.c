@@ -1,7 +1,6 @@
 #include "cli/command.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 const struct cli_option *command_common_options(struct output *output, const char **platform)
 {

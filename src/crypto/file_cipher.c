@@ -2,7 +2,6 @@
 
 #include <limits.h>
 #include <openssl/evp.h>
-#include <string.h>
 
 #include "crypto/digest.h"
 

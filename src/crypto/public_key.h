@@ -5,7 +5,6 @@
 #include <openssl/evp.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "base/error.h"
 

@@ -202,8 +202,6 @@ TT_MUST_USE enum tt_status oci_tree_finish(struct oci_tree *tree, struct tt_erro
 /* oci_link.c --------------------------------------------------------------------------------------------------------
  */
 
-/* The node of a path in a sorted list, or NULL. */
-struct oci_node *oci_node_find(struct oci_node *nodes, size_t count, const char *path);
 /* Hard links of a sorted layer become the files that they lead to, in the layer or in what lies below. One that leads
  * to no file stays as it is. */
 void oci_links_resolve(struct oci_tree *tree, struct oci_layer_files *files);

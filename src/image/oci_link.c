@@ -4,7 +4,8 @@
 
 enum { LINK_STEPS = 8 };
 
-struct oci_node *oci_node_find(struct oci_node *nodes, size_t count, const char *path)
+/* The node of a path in a sorted list, or NULL. */
+static const struct oci_node *find_node(const struct oci_node *nodes, size_t count, const char *path)
 {
     size_t low = 0;
     size_t high = count;
@@ -25,9 +26,9 @@ struct oci_node *oci_node_find(struct oci_node *nodes, size_t count, const char 
 static const struct oci_node *follow(struct oci_tree *tree, struct oci_layer_files *files, const char *path)
 {
     for (int step = 0; step < LINK_STEPS; step++) {
-        const struct oci_node *node = oci_node_find(files->nodes, files->count, path);
+        const struct oci_node *node = find_node(files->nodes, files->count, path);
         if (!node)
-            node = oci_node_find(tree->nodes, tree->count, path);
+            node = find_node(tree->nodes, tree->count, path);
         if (node && node->entry.type == TT_ENTRY_FILE)
             return node;
         if (!node || node->entry.type != TT_ENTRY_HARDLINK)

@@ -2,7 +2,6 @@
 #ifndef TT_JSON_JSON_SCAN_H
 #define TT_JSON_JSON_SCAN_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"

@@ -6,7 +6,7 @@
 #ifndef TT_STATE_STATE_H
 #define TT_STATE_STATE_H
 
-#include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buffer.h"
 #include "base/error.h"

@@ -2,6 +2,8 @@
 #ifndef TT_STATE_STATE_INSIDE_H
 #define TT_STATE_STATE_INSIDE_H
 
+#include <stdbool.h>
+
 #include "state/state.h"
 
 enum { STATE_SESSION_ID_SIZE = 64, STATE_CONFIG_LIMIT = 4 * 1024 * 1024 };

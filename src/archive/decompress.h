@@ -1,5 +1,5 @@
-/* Compressed layers: gzip and zstd, streaming (libarchive's filters, one and no more: a gzip within a gzip is not a
- * layer). */
+/* Compressed layers, streaming: gzip by libarchive, zstd by libzstd, which can be told how much memory it gets. One
+ * compression and no more: a gzip within a gzip is not a layer. */
 #ifndef TT_ARCHIVE_DECOMPRESS_H
 #define TT_ARCHIVE_DECOMPRESS_H
 
@@ -21,7 +21,8 @@ TT_MUST_USE enum tt_status tt_decompressor_new(const struct tt_source *source, e
 void tt_decompressor_free(struct tt_decompressor *decompressor);
 TT_DEFINE_CLEANUP(struct tt_decompressor *, tt_decompressor_free)
 
-/* Up to `capacity` bytes; *ret_length 0 at the end. TT_MALFORMED where the compressed data is damaged or cut off. */
+/* Up to `capacity` bytes; *ret_length 0 at the end. TT_MALFORMED where the compressed data is damaged or cut off,
+ * or wants a window above 8 MiB (docs/protocol.md, "Sizes"). */
 TT_MUST_USE enum tt_status tt_decompressor_read(struct tt_decompressor *decompressor, void *data, size_t capacity,
                                                 size_t *ret_length, struct tt_error *err);
 

@@ -17,10 +17,10 @@ enum tt_status {
     TT_USAGE = 2,        /* the command line or the environment asks for something that cannot be */
     TT_MALFORMED = 3,    /* not a train, or one whose form breaks the protocol */
     TT_TAMPERED = 4,     /* a hash, signature or rule of the protocol does not hold */
-    TT_UNTRUSTED = 5,    /* a key that this station does not trust */
+    TT_UNTRUSTED = 5,    /* a key is not the one it must be */
     TT_TOKEN = 6,        /* no such module, token or key, or one that cannot serve */
     TT_PIN = 7,          /* no PIN, a wrong one, or one that must not be risked */
-    TT_STORE = 8,        /* image store, state folder or network */
+    TT_STORE = 8,        /* image store, station memory or disk */
     TT_WRONG_STOP = 9,   /* out of order, already done, in use, or the station is not on the route */
     TT_TRAIN_FAILED = 10 /* the train's own code failed */
 };
@@ -51,7 +51,8 @@ enum tt_status tt_error_memory(struct tt_error *err);
 /* Replaces the detail of an error that is already set. */
 void tt_error_detail(struct tt_error *err, const char *format, ...) TT_PRINTF(2, 3);
 
-/* Puts "context: " in front of the message of an error that is already set. Returns its status. */
+/* Puts "context: " in front of the message of an error that is already set. Returns its status,
+ * TT_INTERNAL where `err` is NULL. */
 enum tt_status tt_error_context(struct tt_error *err, const char *format, ...) TT_PRINTF(2, 3);
 
 /* The stable word for a status, for JSON: "ok", "usage", "tampered", ... Never NULL. */

@@ -1,5 +1,5 @@
 /*
- * The image seam: protocol code cannot tell an OCI layout from a Docker Engine or a registry.
+ * The image seam: protocol code cannot tell an OCI layout from another store.
  *
  * References are written as skopeo and podman users know them: "oci:DIR[:TAG]". An image that is not there is
  * TT_STORE; one that breaks the OCI image specification is TT_MALFORMED; a blob whose bytes do not match its digest

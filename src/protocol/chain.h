@@ -1,5 +1,5 @@
-/* Who signed what on the way so far: the checks that need nothing but the configuration (docs/protocol.md, "Pre-run",
- * steps 3 and 4). */
+/* Who signed what on the way so far: the checks that need nothing but the configuration (docs/protocol.md,
+ * 5.3 and 5.4). */
 #ifndef TT_PROTOCOL_CHAIN_H
 #define TT_PROTOCOL_CHAIN_H
 

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -130,15 +131,12 @@ enum tt_status content_read(const struct tt_file_set *files, size_t index, struc
     return read_content(&reading, index, err);
 }
 
-enum tt_status content_plain_size(const struct tt_file_set *files, size_t index, struct tt_file_cipher *cipher,
-                                  uint64_t *ret_size, struct tt_error *err)
+/* Size of the plaintext of an encrypted file. */
+static enum tt_status plain_size(const struct tt_file_set *files, size_t index, struct tt_file_cipher *cipher,
+                                 uint64_t *ret_size, struct tt_error *err)
 {
     uint64_t size = tt_file_set_entry(files, index)->size;
     uint8_t last[2 * TT_FILE_BLOCK_SIZE];
-    if (!cipher) {
-        *ret_size = size;
-        return TT_OK;
-    }
     if (!tt_file_encrypted_size_is_valid(size))
         return tt_error_set(err, TT_TAMPERED, "/%s cannot be an encrypted file", tt_file_set_entry(files, index)->path);
     enum tt_status status = tt_file_set_read(files, index, size - sizeof last, last, sizeof last, err);
@@ -186,6 +184,18 @@ enum tt_status content_definition_hash(const struct tt_train *train, const struc
     return status;
 }
 
+enum tt_status content_add(struct tt_image_change *change, const char *path, const void *data, size_t length,
+                           struct tt_error *err)
+{
+    struct tt_entry entry = {.path = (char *)path,
+                             .type = TT_ENTRY_FILE,
+                             .mode = 0644,
+                             .mtime_seconds = (int64_t)time(NULL),
+                             .size = length};
+    enum tt_status status = tt_image_change_add(change, &entry, err);
+    return status == TT_OK ? tt_image_change_data(change, data, length, err) : status;
+}
+
 /* One content_transfer under way. */
 struct transfer {
     struct reading reading;
@@ -226,7 +236,7 @@ static enum tt_status take_for_encryption(void *user, const uint8_t *data, size_
 static enum tt_status decrypt_file(struct transfer *transfer, size_t index, struct tt_error *err)
 {
     struct tt_entry entry = *tt_file_set_entry(transfer->reading.files, index);
-    enum tt_status status = content_plain_size(transfer->reading.files, index, transfer->cipher, &entry.size, err);
+    enum tt_status status = plain_size(transfer->reading.files, index, transfer->cipher, &entry.size, err);
     if (status == TT_OK)
         status = tt_image_change_add(transfer->change, &entry, err);
     if (status == TT_OK)

@@ -2,6 +2,8 @@
 #ifndef TT_PROTOCOL_CONTENT_H
 #define TT_PROTOCOL_CONTENT_H
 
+#include <stdbool.h>
+
 #include "archive/file_set.h"
 #include "crypto/file_cipher.h"
 #include "protocol/content_hash.h"
@@ -15,14 +17,14 @@ typedef enum tt_status (*content_take)(void *user, const uint8_t *data, size_t l
 TT_MUST_USE enum tt_status content_read(const struct tt_file_set *files, size_t index, struct tt_file_cipher *cipher,
                                         struct content_hash *hash, content_take take, void *user, struct tt_error *err);
 
-/* Size of the plaintext of file `index`, which is encrypted unless `cipher` is NULL. */
-TT_MUST_USE enum tt_status content_plain_size(const struct tt_file_set *files, size_t index,
-                                              struct tt_file_cipher *cipher, uint64_t *ret_size, struct tt_error *err);
-
 /* The definition hash (docs/protocol.md, "Hashes") of what is in `files`. */
 TT_MUST_USE enum tt_status content_definition_hash(const struct tt_train *train, const struct tt_file_set *files,
                                                    struct tt_file_cipher *cipher, uint8_t ret_hash[TT_SHA512_SIZE],
                                                    struct tt_error *err);
+
+/* Puts a small file that is readable between stations into a change, as it is. */
+TT_MUST_USE enum tt_status content_add(struct tt_image_change *change, const char *path, const void *data,
+                                       size_t length, struct tt_error *err);
 
 enum content_direction { CONTENT_DECRYPT, CONTENT_ENCRYPT };
 

@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -184,12 +182,8 @@ static enum tt_status open_base(struct post_run *run, struct tt_error *err)
     if (status != TT_OK)
         return tt_error_context(err, "the train's base image is needed (it comes with the train, under the tag 'base'; "
                                      "name another with --base)");
-    struct tt_buffer text = {0};
     struct tt_train *built TT_CLEANUP(tt_train_free_cleanup) = NULL;
-    status = visit_read_file(run->base, TT_TRAIN_CONFIG_PATH, TT_TRAIN_CONFIG_LIMIT, &text, err);
-    if (status == TT_OK)
-        status = tt_train_parse(text.data, text.length, &built, err);
-    tt_buffer_clear(&text);
+    status = visit_read_train(run->base, &built, err);
     if (status != TT_OK)
         return tt_error_context(err, "the base image %s", run->base_reference);
     if (memcmp(built->session_id, run->train->session_id, sizeof built->session_id) != 0)
@@ -242,7 +236,7 @@ static enum tt_status sign_digest(struct post_run *run, struct tt_private_key *k
     return status;
 }
 
-/* The two token operations of step 1. */
+/* The two token operations of docs/protocol.md, 6.1. */
 static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
 {
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
@@ -268,26 +262,14 @@ static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
     return status;
 }
 
-static enum tt_status add_file(struct tt_image_change *change, const char *path, const void *data, size_t length,
-                               struct tt_error *err)
-{
-    struct tt_entry entry = {.path = (char *)path,
-                             .type = TT_ENTRY_FILE,
-                             .mode = 0644,
-                             .mtime_seconds = (int64_t)time(NULL),
-                             .size = length};
-    enum tt_status status = tt_image_change_add(change, &entry, err);
-    return status == TT_OK ? tt_image_change_data(change, data, length, err) : status;
-}
-
 static enum tt_status add_configuration(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
 {
     enum tt_status status = symmetric_key_wrap_for_all(run->symmetric, &run->keys, run->train, err);
     if (status == TT_OK)
-        status = add_file(change, TT_TRAIN_CONFIG_PATH, run->train->text.data, run->train->text.length, err);
+        status = content_add(change, TT_TRAIN_CONFIG_PATH, run->train->text.data, run->train->text.length, err);
     if (status == TT_OK)
-        status = add_file(change, TT_TRAIN_KEY_PATH, run->train->creator_encrypted_key.data,
-                          run->train->creator_encrypted_key.length, err);
+        status = content_add(change, TT_TRAIN_KEY_PATH, run->train->creator_encrypted_key.data,
+                             run->train->creator_encrypted_key.length, err);
     return status;
 }
 

@@ -67,7 +67,7 @@ static bool blobs_are_cheap(const struct tt_image *image)
     return bytes <= CHEAP_BLOBS;
 }
 
-/* Everything that public data can decide, the costly reading of all blobs last. */
+/* Everything that public data can decide; the reading of all blobs last, and later where it is not cheap. */
 static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
 {
     const struct tt_train *train = run->visit.train;
@@ -93,7 +93,7 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
     return status;
 }
 
-/* Steps 2 and 5: the only use of the token. */
+/* docs/protocol.md, 5.2 and 5.5: the only use of the token. */
 static enum tt_status unwrap(struct pre_run *run, struct tt_error *err)
 {
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;

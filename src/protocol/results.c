@@ -10,7 +10,7 @@
 #include "protocol/token_use.h"
 #include "protocol/visit.h"
 
-/* docs/protocol.md, "Afterwards": what the creator does with a train that came home. */
+/* docs/protocol.md, "Results": what the creator does with a train that came home. */
 struct opening {
     const struct tt_results_options *options;
     struct visit visit; /* of a tar: without image and definition */

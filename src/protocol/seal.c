@@ -1,6 +1,5 @@
 #include "protocol/protocol.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
@@ -18,7 +17,7 @@
 #include "protocol/token_use.h"
 #include "protocol/visit.h"
 
-/* What a creator does: docs/protocol.md, "Seal". */
+/* What a creator does: docs/protocol.md, "Sealing". */
 struct seal {
     const struct tt_seal_options *options;
     struct tt_file_set *definition;
@@ -56,8 +55,10 @@ static enum tt_status read_stop_key(const char *file, const char *station, char 
     if (status == TT_OK)
         status = tt_public_key_pem(key, ret_pem, err);
     if (status != TT_OK) {
-        err->status = TT_USAGE;
-        return tt_error_context(err, "the public key of station '%s'", station);
+        if (err)
+            err->status = TT_USAGE;
+        (void)tt_error_context(err, "the public key of station '%s'", station);
+        return TT_USAGE;
     }
     return TT_OK;
 }
@@ -340,18 +341,6 @@ static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_chan
     return status;
 }
 
-static enum tt_status add_configuration(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
-{
-    const struct tt_buffer *text = &seal->train->text;
-    struct tt_entry entry = {.path = (char *)TT_TRAIN_CONFIG_PATH,
-                             .type = TT_ENTRY_FILE,
-                             .mode = 0644,
-                             .mtime_seconds = (int64_t)time(NULL),
-                             .size = text->length};
-    enum tt_status status = tt_image_change_add(change, &entry, err);
-    return status == TT_OK ? tt_image_change_data(change, text->data, text->length, err) : status;
-}
-
 static enum tt_status make_visible(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
 {
     const char *command[] = {seal->options->interpreter ? seal->options->interpreter : seal->entry_point,
@@ -380,7 +369,7 @@ enum tt_status tt_seal(const struct tt_seal_options *options, struct tt_seal_rep
     if (status == TT_OK)
         status = encrypt_definition(&seal, change, err);
     if (status == TT_OK)
-        status = add_configuration(&seal, change, err);
+        status = content_add(change, TT_TRAIN_CONFIG_PATH, seal.train->text.data, seal.train->text.length, err);
     if (status == TT_OK)
         status = make_visible(&seal, change, err);
     if (status != TT_OK)

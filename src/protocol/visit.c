@@ -1,12 +1,25 @@
 #include "protocol/visit.h"
 
-#include <string.h>
-
 #include "protocol/content.h"
 
-enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t limit, struct tt_buffer *ret_content,
-                               struct tt_error *err)
+static enum tt_status read_whole(const struct tt_file_set *files, uint64_t size, struct tt_buffer *content,
+                                 struct tt_error *err)
 {
+    enum tt_status status = TT_OK;
+    uint8_t chunk[16384];
+    for (uint64_t offset = 0; offset < size && status == TT_OK;) {
+        size_t length = size - offset < sizeof chunk ? (size_t)(size - offset) : sizeof chunk;
+        status = tt_file_set_read(files, 0, offset, chunk, length, err);
+        if (status == TT_OK)
+            status = tt_buffer_append(content, chunk, length, err);
+        offset += length;
+    }
+    return status;
+}
+
+enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_train, struct tt_error *err)
+{
+    static const char path[] = TT_TRAIN_CONFIG_PATH;
     struct tt_file_set *files TT_CLEANUP(tt_file_set_free_cleanup) = NULL;
     enum tt_status status = tt_image_files(image, path, &files, err);
     if (status != TT_OK)
@@ -17,24 +30,15 @@ enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t 
     if (entry->type != TT_ENTRY_FILE)
         return tt_error_set(err, TT_TAMPERED, "/%s is a %s where a file must be", path,
                             tt_entry_type_name(entry->type));
-    if (entry->size > limit)
-        return tt_error_set(err, TT_MALFORMED, "/%s has %llu bytes; at most %zu are allowed", path,
-                            (unsigned long long)entry->size, limit);
-    struct tt_buffer content = TT_BUFFER_INIT(limit);
-    uint8_t chunk[16384];
-    for (uint64_t offset = 0; offset < entry->size && status == TT_OK;) {
-        size_t length = entry->size - offset < sizeof chunk ? (size_t)(entry->size - offset) : sizeof chunk;
-        status = tt_file_set_read(files, 0, offset, chunk, length, err);
-        if (status == TT_OK)
-            status = tt_buffer_append(&content, chunk, length, err);
-        offset += length;
-    }
-    if (status != TT_OK) {
-        tt_buffer_clear(&content);
-        return status;
-    }
-    *ret_content = content;
-    return TT_OK;
+    if (entry->size > TT_TRAIN_CONFIG_LIMIT)
+        return tt_error_set(err, TT_MALFORMED, "/%s has %llu bytes; at most %d are allowed", path,
+                            (unsigned long long)entry->size, TT_TRAIN_CONFIG_LIMIT);
+    struct tt_buffer text = TT_BUFFER_INIT(TT_TRAIN_CONFIG_LIMIT);
+    status = read_whole(files, entry->size, &text, err);
+    if (status == TT_OK)
+        status = tt_train_parse(text.data, text.length, ret_train, err);
+    tt_buffer_clear(&text);
+    return status;
 }
 
 static enum tt_status open_files(struct visit *visit, struct tt_error *err)
@@ -52,12 +56,7 @@ enum tt_status visit_open(const char *reference, const char *platform, struct vi
     enum tt_status status = tt_image_open(reference, &options, &visit.image, err);
     if (status != TT_OK)
         return status;
-    struct tt_buffer text = {0};
-    status = visit_read_file(visit.image, TT_TRAIN_CONFIG_PATH, TT_TRAIN_CONFIG_LIMIT, &text, err);
-    if (status != TT_OK)
-        return status;
-    status = tt_train_parse(text.data, text.length, &visit.train, err);
-    tt_buffer_clear(&text);
+    status = visit_read_train(visit.image, &visit.train, err);
     if (status == TT_OK)
         status = train_keys_parse(visit.train, &visit.keys, err);
     if (status == TT_OK)

@@ -2,6 +2,8 @@
 #ifndef TT_PROTOCOL_VISIT_H
 #define TT_PROTOCOL_VISIT_H
 
+#include <stdbool.h>
+
 #include "image/image.h"
 #include "protocol/keys.h"
 #include "train/train.h"
@@ -15,7 +17,7 @@ struct visit {
 };
 
 /* Opens the image, parses its configuration and keys, lists definition and results. TT_MALFORMED when it is no train.
- * The rules for files are the next two functions' to check. */
+ * The rules for files are definition_check's and results_check's (file_rules.c). */
 TT_MUST_USE enum tt_status visit_open(const char *reference, const char *platform, struct visit *ret_visit,
                                       struct tt_error *err);
 void visit_clear(struct visit *visit);
@@ -23,9 +25,9 @@ void visit_clear(struct visit *visit);
 /* Whether the definition lies in the image as plaintext: pre-run was here, and perhaps the train's code. */
 bool visit_is_decrypted(const struct visit *visit);
 
-/* Reads a small file of an image whole. TT_MALFORMED when it is missing, no regular file, or above `limit` bytes. */
-TT_MUST_USE enum tt_status visit_read_file(struct tt_image *image, const char *path, size_t limit,
-                                           struct tt_buffer *ret_content, struct tt_error *err);
+/* Reads and parses the configuration of an image. TT_MALFORMED when it is missing, too large or no configuration,
+ * TT_TAMPERED when it is no regular file. */
+TT_MUST_USE enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_train, struct tt_error *err);
 
 /* Which entries of the definition's file set belong to the train. */
 struct definition_files {
@@ -40,15 +42,15 @@ enum definition_moment {
     DEFINITION_RAN      /* decrypted */
 };
 
-/* docs/protocol.md, "Pre-run", step 6: only files and folders; every file is in file_list or is the query; every listed
+/* docs/protocol.md, 5.6: only files and folders; every file is in file_list or is the query; every listed
  * file is there. But what a Python interpreter leaves in folders named __pycache__ is left out instead of refused.
  * `ret_files` may be NULL. TT_TAMPERED names the file. */
 TT_MUST_USE enum tt_status definition_check(const struct tt_train *train, const struct tt_file_set *files,
                                             enum definition_moment moment, struct definition_files *ret_files,
                                             struct tt_error *err);
 
-/* docs/protocol.md, "Hashes": only files, folders and links that stay inside. `encrypted` as above; `first_stop`:
- * nothing but folders. TT_TAMPERED names the file. */
+/* docs/protocol.md, 5.7: only files, folders and links that stay inside. `encrypted`: files have sizes that encrypted
+ * ones can have. `first_stop`: nothing but folders. TT_TAMPERED names the file. */
 TT_MUST_USE enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bool first_stop,
                                          struct tt_error *err);
 

@@ -196,6 +196,14 @@ class Public(PreRunCase):
         layout = self.layout(empty_folder, sample_at(0), name="case")
         self.good("pre-run", layout, station="beta")
 
+    def test_attack_7_compiled_python_of_a_station_before(self):
+        opt, copied = sample_at(1), sample_at(1)[MAIN].content
+        cached = "opt/pht_train/lib/__pycache__/model.cpython-311.pyc"
+        layout = self.layout(put(opt, fs.file(cached, copied)), sample_at(0))
+        result = self.good("pre-run", layout, station="beta")
+        self.assertIn("compiled Python", result.err)
+        self.assertEqual([path for path in layout.tree() if "__pycache__" in path], [])
+
     def test_files_of_the_results(self):
         opt = sample_at(1)
         bad = {
@@ -265,12 +273,16 @@ class Secret(PreRunCase):
 
     def test_flipped_bits_in_files(self):
         opt = sample_at(1)
+        says = set()
         for path, entry in opt.items():
             if entry.kind != fs.FILE or path in (pht.CONFIG, pht.KEY_FILE):
                 continue
             for name, place in {"IV": 3, "middle": len(entry.content) // 2, "last block": -1}.items():
                 with self.subTest(path=path, place=name):
-                    self.tampered(put(opt, entry.with_(content=flipped(entry.content, place, 16))), [], module=True)
+                    changed = put(opt, entry.with_(content=flipped(entry.content, place, 16)))
+                    says.add(self.tampered(changed, [], module=True).err)
+        # One message for the definition, one for the results: nothing tells which file or byte it was, or why.
+        self.assertEqual(len(says), 2, says)
 
     def test_blocks_removed_or_added(self):
         opt = sample_at(1)
@@ -326,6 +338,26 @@ class Secret(PreRunCase):
         self.good("pre-run", honest, station="alpha")
         opt = put(opt, fs.file("opt/pht_train/query.json", pht.encrypt(bytes(32), b"{}")))
         self.tampered(opt, [], station="alpha", position=0, module=True)
+
+
+class Large(Case):
+    """Blobs of more than 256 MiB are checked beside the decryption: after the token was asked, before all else."""
+
+    def test_a_damaged_blob(self):
+        system = oci.Layer([fs.file("usr/share/big", bytes(257 << 20))])
+        layout = self.layout(sample_at(0), system=system)
+        big = layout.layers_of("latest")[0][0]["digest"]
+        with open(layout.blob_path(big), "r+b") as stream:
+            stream.seek(128 << 20)
+            stream.write(b"1")
+        self.refused(6, [], "pre-run", layout, station="alpha", module=NO_MODULE)
+        self.refused(4, [big], "pre-run", layout, station="alpha")
+        self.assert_no_plaintext(layout)
+        self.refused(4, [big], "verify", layout)
+        with open(layout.blob_path(big), "r+b") as stream:
+            stream.seek(128 << 20)
+            stream.write(b"\0")
+        self.good("pre-run", layout, station="alpha")
 
 
 class PostRunCase(Case):
@@ -447,6 +479,12 @@ class PostRun(PostRunCase):
                          ["opt/pht_results", "opt/pht_train", "opt/train_config.json", "opt/user_sym_key.key"])
         self.assertEqual(after["opt/user_sym_key.key"].content.hex(), config_of(after)["creator"]["encrypted_key"])
 
+    def test_attack_7_compiled_python_of_this_run(self):
+        layout = self.executed([fs.file("opt/pht_train/lib/__pycache__/model.cpython-311.pyc", b"compiled")])
+        self.good("post-run", layout, station="beta")
+        self.assertEqual([path for path in layout.tree() if "__pycache__" in path], [])
+        self.assert_no_plaintext(layout, b"compiled")
+
     def test_stray_files_in_the_base(self):
         layout = self.executed([])
         layout.push([fs.file("opt/pht_train/stray.py", b"1"), fs.file("opt/pht_results/stray.csv", b"1"),
@@ -464,7 +502,7 @@ class PostRun(PostRunCase):
         self.good("post-run", layout, station="beta")
         self.assertEqual(layout.config("latest")["config"], before)
 
-    def test_attack_9_records(self):
+    def test_records_tell_whose_turn_it_is(self):
         layout = self.executed([])
         # Another station, or a station without memory, never let this train in.
         self.refused(9, [], "post-run", layout, station="alpha", module=NO_MODULE)

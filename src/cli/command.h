@@ -45,7 +45,8 @@ struct key_options {
             "log in even when a wrong PIN would lock the token"                                                        \
     }
 
-/* Makes a key source from the options and the environment. TT_USAGE when no key is named. */
+/* Makes a key source from the options and the environment. TT_USAGE when no key is named. A PIN in the URI is
+ * overwritten where it stands, in the arguments or the environment. */
 TT_MUST_USE enum tt_status command_key_source(const struct key_options *options, struct tt_pkcs11_source **ret_source,
                                               struct tt_error *err);
 

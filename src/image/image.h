@@ -46,7 +46,8 @@ size_t tt_image_layer_count(const struct tt_image *image);
 const char *tt_image_layer_digest(const struct tt_image *image, size_t index);
 uint64_t tt_image_layer_size(const struct tt_image *image, size_t index);
 
-/* Reads all blobs of the image once and checks digests, sizes and diff_ids. TT_TAMPERED names the blob. */
+/* Reads all blobs of the image that were not checked yet and checks digests, sizes and diff_ids. TT_TAMPERED names the
+ * blob. May run on another thread beside readers of the image's files. */
 TT_MUST_USE enum tt_status tt_image_verify_blobs(struct tt_image *image, struct tt_error *err);
 
 /* The files at and under `path` ("opt/pht_results"), after whiteouts, as one set; empty when there is nothing. The
@@ -67,8 +68,8 @@ TT_MUST_USE enum tt_status tt_image_change_new_in(struct tt_image *parent, const
 void tt_image_change_free(struct tt_image_change *change);
 TT_DEFINE_CLEANUP(struct tt_image_change *, tt_image_change_free)
 
-/* From here on, what the parent has under this folder is gone: only what is added is there. The folder's own entry
- * must be added next. */
+/* Adds the folder; from here on, what the parent has under it is gone: only what is added is there. Adding the folder
+ * once more right after does no harm. */
 TT_MUST_USE enum tt_status tt_image_change_replace(struct tt_image_change *change, const struct tt_entry *folder,
                                                    struct tt_error *err);
 /* Starts an entry; a file's entry->size bytes must follow through tt_image_change_data. */
@@ -91,13 +92,15 @@ TT_MUST_USE enum tt_status tt_image_change_seal(struct tt_image_change *change,
                                                 struct tt_error *err);
 
 /* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made) and, unless
- * it is NULL, under the tag `also` beside it: both at once, atomically and durably. */
+ * it is NULL, under the tag `also` beside it: both at once, atomically and durably. May be called again for further
+ * references. */
 TT_MUST_USE enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference,
                                                   const char *also, struct tt_error *err);
 
 /* Removes what a store still holds of images that no tag names any more: after post-run, the plaintext. What is still
  * named by another tag is left, and *ret_still_used names one such tag (the caller frees; NULL when there is none).
- * `removed` is the digest of the image whose blobs must be gone. */
+ * `removed_digest` is the digest of the image whose blobs must be gone; entries of the index without a tag that lead to
+ * them go too. */
 TT_MUST_USE enum tt_status tt_image_sweep(const char *reference, const char *removed_digest, char **ret_still_used,
                                           struct tt_error *err);
 

@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "archive/tar_writer.h"
 #include "base/file.h"
@@ -14,7 +13,7 @@
  * file without a name; configuration and manifest stay in memory. So until the commit there is nothing on disk that a
  * kill could leave behind.
  */
-enum { RING_SIZE = 4 << 20, FLUSH_EVERY = 8 << 20, REFERENCE_LIMIT = 16 };
+enum { LANE_SIZE = 4 << 20, FLUSH_EVERY = 8 << 20, COMMIT_LIMIT = 16 };
 
 struct oci_change {
     struct tt_image *parent;
@@ -33,7 +32,7 @@ struct oci_change {
     struct tt_buffer manifest_text;
     bool sealed;
     bool is_private;
-    struct oci_marker *markers[REFERENCE_LIMIT]; /* of the commits: gone when the change is freed */
+    struct oci_marker *markers[COMMIT_LIMIT]; /* of the commits: gone when the change is freed */
     size_t marker_count;
 };
 
@@ -103,7 +102,7 @@ enum tt_status oci_change_new(struct tt_image *parent, const struct tt_reference
     if (status == TT_OK)
         status = tt_tar_writer_new(&sink, &change->writer, err);
     if (status == TT_OK)
-        status = tt_lane_start(RING_SIZE, take_bytes, change, &change->lane, err);
+        status = tt_lane_start(LANE_SIZE, take_bytes, change, &change->lane, err);
     if (status == TT_OK)
         *ret_state = TT_TAKE(change);
     return status;
@@ -207,7 +206,7 @@ enum tt_status oci_change_commit(void *state, const struct tt_reference *referen
                                  struct tt_error *err)
 {
     struct oci_change *change = state;
-    if (change->manifest_text.length == 0 || change->marker_count == REFERENCE_LIMIT)
+    if (change->manifest_text.length == 0 || change->marker_count == COMMIT_LIMIT)
         return tt_error_set(err, TT_INTERNAL, "the change is not sealed, or was committed too often");
     struct oci_copy copy TT_CLEANUP(oci_copy_clear) = {0};
     enum tt_status status = oci_copy_layers(change->parent->state, reference->place, 3, &copy, err);

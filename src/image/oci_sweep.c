@@ -76,8 +76,8 @@ static enum tt_status describe_removed(const struct oci_layout *layout, const cJ
 }
 
 /* A tag that still leads to something of the removed image; an entry without a tag is called by its digest. */
-static enum tt_status find_user(const struct oci_layout *layout, const cJSON *index, const struct removed *removed,
-                                char **ret_still_used, struct tt_error *err)
+static enum tt_status find_tag_in_use(const struct oci_layout *layout, const cJSON *index,
+                                      const struct removed *removed, char **ret_still_used, struct tt_error *err)
 {
     const cJSON *entry = NULL;
     /* One set for all entries: what one leads to is not read again for the next, and what is new in it is that one's.
@@ -243,6 +243,6 @@ enum tt_status oci_sweep(const struct tt_reference *reference, const char *remov
     if (status == TT_OK)
         status = sweep_layout(&layout, index, err);
     if (status == TT_OK)
-        status = find_user(&layout, index, &removed, ret_still_used, err);
+        status = find_tag_in_use(&layout, index, &removed, ret_still_used, err);
     return status;
 }

@@ -37,15 +37,15 @@ struct tt_state;
  * $XDG_STATE_HOME/traintoken, else ~/.local/state/traintoken. The caller frees. TT_USAGE when there is no home. */
 TT_MUST_USE enum tt_status tt_state_default_folder(char **ret_folder, struct tt_error *err);
 
-/* Opens and locks. Makes the folders (0700) on the way. session_id: 64 bytes. TT_WRONG_STOP when another run holds the
- * lock, TT_STORE when the folder cannot be used. */
+/* Opens, locks and reads. Makes the folders (0700) on the way. session_id: 64 bytes. TT_WRONG_STOP when another run
+ * holds the lock, TT_STORE when the folder cannot be used, or the record cannot be read or does not parse (the message
+ * says which file). */
 TT_MUST_USE enum tt_status tt_state_open(const char *folder, const uint8_t *session_id, const char *station,
                                          struct tt_state **ret_state, struct tt_error *err);
 void tt_state_free(struct tt_state *state);
 TT_DEFINE_CLEANUP(struct tt_state *, tt_state_free)
 
-/* The record, phase TT_STATE_NONE where there is none. It stays the state's. TT_STORE when it cannot be read or does
- * not parse (the message says which file). */
+/* The record, phase TT_STATE_NONE where there is none. It stays the state's. */
 const struct tt_state_record *tt_state_record(const struct tt_state *state);
 
 /* Replaces the record, on disk (fsynced, atomic) and here. Strings and config are copied. Phase TT_STATE_NONE removes

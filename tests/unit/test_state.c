@@ -83,11 +83,12 @@ static bool exists(const char *folder, const char *name)
 static void put_file(const struct place *place, const char *name, const char *text)
 {
     char path[512];
-    mkdir(place->folder, 0700);
-    snprintf(path, sizeof path, "%s/trains", place->folder);
-    mkdir(path, 0700);
-    mkdir(place->session, 0700);
     snprintf(path, sizeof path, "%s/%s", place->session, name);
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0700);
+        *slash = '/';
+    }
     FILE *file = fopen(path, "w");
     CU_ASSERT_PTR_NOT_NULL_FATAL(file);
     fputs(text, file);

@@ -100,9 +100,11 @@ static void bring_command_forward(int argc, char **argv)
     argv[1] = command;
 }
 
-static int fail_usage(const char *word)
+static int fail_usage(int argc, char **argv, const char *word)
 {
     struct output output = {0};
+    for (int i = 1; i < argc; i++)
+        output.json = output.json || strcmp(argv[i], "--json") == 0;
     struct tt_error err = TT_ERROR_INIT;
     if (word)
         tt_error_set(&err, TT_USAGE, "there is no command '%s'; see traintoken --help", word);
@@ -125,6 +127,6 @@ int main(int argc, char **argv)
     else if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0))
         print_overview();
     else
-        return fail_usage(word);
+        return fail_usage(argc, argv, word);
     return 0;
 }

@@ -50,12 +50,18 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
             "station '%s' has done its stop on this train; an older state of it was put back, or it came "
             "twice (--again repeats the stop)",
             run->options->station);
-    bool entered = record->phase == TT_STATE_ENTERED || record->phase == TT_STATE_ENTERING;
-    if (entered &&
-        ((record->image_after && strcmp(record->image_after, digest) == 0) || visit_is_decrypted(&run->visit)))
+    if (record->phase == TT_STATE_NONE || record->phase == TT_STATE_DONE)
+        return TT_OK;
+    if ((record->image_after && strcmp(record->image_after, digest) == 0) || visit_is_decrypted(&run->visit))
         return tt_error_set(err, TT_WRONG_STOP,
                             "%s is decrypted already by an earlier pre-run; go on with running it and post-run",
                             run->options->image);
+    /* Killed as it was about to show the next state: whether it came to that, only that image could tell. */
+    if (record->phase == TT_STATE_LEAVING && !run->options->again)
+        return tt_error_set(err, TT_WRONG_STOP,
+                            "post-run of this train at station '%s' was ended just as it finished, and this is another "
+                            "state of the train: it may be an older one that was put back (--again repeats the stop)",
+                            run->options->station);
     return TT_OK;
 }
 

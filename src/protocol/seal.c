@@ -127,12 +127,19 @@ static bool is_other_number(const char *id)
 
 static enum tt_status check_ids(const struct tt_seal_options *options, struct tt_error *err)
 {
+    if (options->stop_count > TT_TRAIN_STOP_LIMIT)
+        return tt_error_set(err, TT_USAGE, "a train has at most %d stops", TT_TRAIN_STOP_LIMIT);
     if (is_other_number(options->creator_id))
         return tt_error_set(
             err, TT_USAGE,
             "the creator's id '%s' would be read as a number by the existing implementation, and hashed "
             "in another spelling; use another id",
             options->creator_id);
+    for (size_t i = 0; i < options->stop_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(options->stations[i], options->stations[j]) == 0)
+                return tt_error_set(err, TT_USAGE, "station '%s' is named twice; a train visits each station once",
+                                    options->stations[i]);
     for (size_t i = 0; i < options->stop_count; i++)
         if (strspn(options->stations[i], "0123456789") == strlen(options->stations[i]))
             tt_log(TT_LOG_WARNING,

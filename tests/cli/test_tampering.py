@@ -2,6 +2,7 @@
 status, the thing named, nothing changed; each with an honest twin that passes. Numbers in names are its rows."""
 
 import os
+import re
 import shutil
 import unittest
 
@@ -558,6 +559,13 @@ class Again(Case):
         self.good("pre-run", layout, station="alpha")
         self.run_code(layout, "alpha")
         self.good("post-run", layout, station="alpha")
+        self.refused(9, ["--again"], "pre-run", old, station="alpha", module=NO_MODULE, pin=None)
+        # The same when post-run was killed before it noted that it was done.
+        record = f"{self.state}/trains/{config_of(sample_at(0))['session_id']}/alpha.json"
+        with open(record, encoding="utf-8") as stream:
+            text = stream.read()
+        with open(record, "w", encoding="utf-8") as stream:
+            stream.write(re.sub(r'("phase":\s*)"done"', r'\1"leaving"', text))
         self.refused(9, ["--again"], "pre-run", old, station="alpha", module=NO_MODULE, pin=None)
         self.good("pre-run", "--again", old, station="alpha")
         self.run_code(old, "alpha")

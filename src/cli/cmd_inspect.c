@@ -161,12 +161,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     const char *image = NULL;
     bool help = false;
     enum tt_status status = cli_parse(argc, argv, &usage, none, common, &image, &help, err);
-    if (status != TT_OK)
+    if (status != TT_OK || help)
         return status;
-    if (help) {
-        cli_print_help(&usage, none, common);
-        return TT_OK;
-    }
     struct tt_inspection inspection TT_CLEANUP(tt_inspection_clear) = {0};
     status = tt_image_reference_check(image, err);
     if (status == TT_OK)

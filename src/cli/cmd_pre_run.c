@@ -27,12 +27,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     const char *image = NULL;
     bool help = false;
     enum tt_status status = cli_parse(argc, argv, &usage, options, common, &image, &help, err);
-    if (status != TT_OK)
+    if (status != TT_OK || help)
         return status;
-    if (help) {
-        cli_print_help(&usage, options, common);
-        return TT_OK;
-    }
     status = stop_command_prepare(&command, image, err);
     if (status == TT_OK)
         status = tt_pre_run(&command.options, &command.report, err);

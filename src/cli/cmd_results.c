@@ -63,12 +63,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     const struct cli_option *common = command_common_options(output, &to.platform);
     bool help = false;
     enum tt_status status = cli_parse(argc, argv, &usage, options, common, &to.source, &help, err);
-    if (status != TT_OK)
+    if (status != TT_OK || help)
         return status;
-    if (help) {
-        cli_print_help(&usage, options, common);
-        return TT_OK;
-    }
     return open_results(output, &key, &to, err);
 }
 

@@ -141,10 +141,7 @@ static enum tt_status parse(struct output *output, int argc, char **argv, struct
         {"builder-key", 0, CLI_TEXT, &command->builder_key, "URI", "the builder's key (default: the creator's)"},
         {0}};
     const struct cli_option *common = command_common_options(output, &to->platform);
-    enum tt_status status = cli_parse(argc, argv, &usage, options, common, image, ret_help, err);
-    if (status == TT_OK && *ret_help)
-        cli_print_help(&usage, options, common);
-    return status;
+    return cli_parse(argc, argv, &usage, options, common, image, ret_help, err);
 }
 
 static enum tt_status run(struct output *output, int argc, char **argv, struct tt_error *err)

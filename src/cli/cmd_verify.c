@@ -60,12 +60,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     const char *image = NULL;
     bool help = false;
     enum tt_status status = cli_parse(argc, argv, &usage, none, common, &image, &help, err);
-    if (status != TT_OK)
+    if (status != TT_OK || help)
         return status;
-    if (help) {
-        cli_print_help(&usage, none, common);
-        return TT_OK;
-    }
     cJSON *checks TT_CLEANUP(cli_json_cleanup) = cJSON_CreateArray();
     struct listing listing = {.output = output, .checks = checks};
     struct tt_verify_report report TT_CLEANUP(tt_verify_report_clear) = {0};

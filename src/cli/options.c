@@ -99,6 +99,28 @@ static enum tt_status take_operands(int argc, char **argv, const struct cli_usag
     return TT_OK;
 }
 
+static void print_options(const struct cli_option *options)
+{
+    for (const struct cli_option *option = options; option && option->name; option++) {
+        char left[64];
+        char letter[5] = "    ";
+        if (option->letter)
+            snprintf(letter, sizeof letter, "-%c, ", option->letter);
+        snprintf(left, sizeof left, "  %s--%s%s%s", letter, option->name, option->argument ? " " : "",
+                 option->argument ? option->argument : "");
+        printf("%-30s %s\n", left, option->help);
+    }
+}
+
+static void print_help(const struct cli_usage *usage, const struct cli_option *own, const struct cli_option *common)
+{
+    printf("usage: traintoken %s [OPTION]... %s\n\n%s\n\n", usage->command, usage->arguments, usage->summary);
+    print_options(own);
+    if (own && own->name)
+        printf("\n");
+    print_options(common);
+}
+
 enum tt_status cli_parse(int argc, char **argv, const struct cli_usage *usage, const struct cli_option *own,
                          const struct cli_option *common, const char **operands, bool *ret_help, struct tt_error *err)
 {
@@ -120,6 +142,7 @@ enum tt_status cli_parse(int argc, char **argv, const struct cli_usage *usage, c
                                 usage->command);
         const struct cli_option *option = find_option(&table, code);
         if (strcmp(option->name, "help") == 0) {
+            print_help(usage, own, common);
             *ret_help = true;
             return TT_OK;
         }
@@ -128,26 +151,4 @@ enum tt_status cli_parse(int argc, char **argv, const struct cli_usage *usage, c
             return status;
     }
     return take_operands(argc, argv, usage, operands, err);
-}
-
-static void print_options(const struct cli_option *options)
-{
-    for (const struct cli_option *option = options; option && option->name; option++) {
-        char left[64];
-        char letter[5] = "    ";
-        if (option->letter)
-            snprintf(letter, sizeof letter, "-%c, ", option->letter);
-        snprintf(left, sizeof left, "  %s--%s%s%s", letter, option->name, option->argument ? " " : "",
-                 option->argument ? option->argument : "");
-        printf("%-30s %s\n", left, option->help);
-    }
-}
-
-void cli_print_help(const struct cli_usage *usage, const struct cli_option *own, const struct cli_option *common)
-{
-    printf("usage: traintoken %s [OPTION]... %s\n\n%s\n\n", usage->command, usage->arguments, usage->summary);
-    print_options(own);
-    if (own && own->name)
-        printf("\n");
-    print_options(common);
 }

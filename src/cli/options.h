@@ -31,13 +31,10 @@ struct cli_usage {
     size_t operand_count;  /* how many arguments there must be beside options */
 };
 
-/* Parses argv (argv[0] being the sub-command) by two tables. Operands come in operands[]. *ret_help is set, and nothing
- * else checked, when help was asked for. TT_USAGE. */
+/* Parses argv (argv[0] being the sub-command) by two tables. Operands come in operands[]. When help was asked for it is
+ * written to standard output, *ret_help set, and nothing else checked. TT_USAGE. */
 TT_MUST_USE enum tt_status cli_parse(int argc, char **argv, const struct cli_usage *usage, const struct cli_option *own,
                                      const struct cli_option *common, const char **operands, bool *ret_help,
                                      struct tt_error *err);
-
-/* Writes usage and options to standard output. */
-void cli_print_help(const struct cli_usage *usage, const struct cli_option *own, const struct cli_option *common);
 
 #endif

@@ -9,6 +9,7 @@
 struct slot {
     uint8_t *data;
     size_t length;
+    size_t touched; /* bytes that were ever given out to be written */
 };
 
 struct tt_lane {
@@ -62,10 +63,10 @@ static void release(struct tt_lane *lane)
 {
     pthread_cond_destroy(&lane->changed);
     pthread_mutex_destroy(&lane->lock);
-    uint8_t *memory = lane->slots[0].data;
-    if (memory)
-        tt_wipe(memory, TT_LANE_SLOTS * lane->slot_size);
-    free(memory);
+    /* Not the whole memory: what is short would pay for touching pages that nothing was ever written to. */
+    for (size_t i = 0; i < TT_LANE_SLOTS; i++)
+        tt_wipe(lane->slots[i].data, lane->slots[i].touched);
+    free(lane->slots[0].data);
     free(lane);
 }
 
@@ -126,6 +127,8 @@ enum tt_status tt_lane_room(struct tt_lane *lane, size_t length, uint8_t **ret_r
             return status;
         slot = slot_of(lane, lane->filled);
     }
+    if (slot->touched < slot->length + length)
+        slot->touched = slot->length + length;
     *ret_room = slot->data + slot->length;
     return TT_OK;
 }

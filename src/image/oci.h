@@ -39,6 +39,9 @@ struct oci_digest {
 TT_MUST_USE enum tt_status oci_digest_parse(const char *text, struct oci_digest *ret_digest, struct tt_error *err);
 void oci_digest_make(enum tt_digest_algorithm algorithm, const uint8_t *value, struct oci_digest *ret_digest);
 bool oci_digest_equal(const struct oci_digest *one, const struct oci_digest *other);
+/* Ends `made`, of the algorithm of `said`, and compares. */
+TT_MUST_USE enum tt_status oci_digest_matches(struct tt_digest *made, const struct oci_digest *said, bool *ret_matches,
+                                              struct tt_error *err);
 /* "blobs/sha256/..." */
 void oci_digest_path(const struct oci_digest *digest, char path[OCI_DIGEST_TEXT + 8]);
 

@@ -83,3 +83,16 @@ bool oci_is_manifest_type(const char *media_type)
     return strcmp(media_type, OCI_TYPE_MANIFEST) == 0 ||
            strcmp(media_type, "application/vnd.docker.distribution.manifest.v2+json") == 0;
 }
+
+enum tt_status oci_digest_matches(struct tt_digest *made, const struct oci_digest *said, bool *ret_matches,
+                                  struct tt_error *err)
+{
+    uint8_t value[TT_SHA512_SIZE];
+    struct oci_digest digest;
+    enum tt_status status = tt_digest_final(made, value, err);
+    if (status != TT_OK)
+        return status;
+    oci_digest_make(said->algorithm, value, &digest);
+    *ret_matches = oci_digest_equal(&digest, said);
+    return TT_OK;
+}

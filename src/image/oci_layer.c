@@ -260,14 +260,10 @@ static enum tt_status drain(struct scan *scan,
 static enum tt_status check_digest(struct tt_digest *made, const struct oci_digest *said, const char *what,
                                    struct tt_error *err)
 {
-    uint8_t value[TT_SHA512_SIZE];
-    struct oci_digest digest;
-    enum tt_status status = tt_digest_final(made, value, err);
-    if (status != TT_OK)
+    bool matches = false;
+    enum tt_status status = oci_digest_matches(made, said, &matches, err);
+    if (status != TT_OK || matches)
         return status;
-    oci_digest_make(said->algorithm, value, &digest);
-    if (oci_digest_equal(&digest, said))
-        return TT_OK;
     return tt_error_set(err, TT_TAMPERED, "%s does not match its digest", what);
 }
 

@@ -89,3 +89,19 @@ enum tt_status tt_file_set_read(const struct tt_file_set *set, size_t index, uin
         return TT_OK;
     return set->ways->read(set->store, index, offset, data, length, err);
 }
+
+enum tt_status tt_file_set_read_whole(const struct tt_file_set *set, size_t index, struct tt_buffer *content,
+                                      struct tt_error *err)
+{
+    uint64_t size = tt_file_set_entry(set, index)->size;
+    enum tt_status status = TT_OK;
+    uint8_t chunk[16384];
+    for (uint64_t offset = 0; offset < size && status == TT_OK;) {
+        size_t length = size - offset < sizeof chunk ? (size_t)(size - offset) : sizeof chunk;
+        status = tt_file_set_read(set, index, offset, chunk, length, err);
+        if (status == TT_OK)
+            status = tt_buffer_append(content, chunk, length, err);
+        offset += length;
+    }
+    return status;
+}

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "archive/entry.h"
+#include "base/buffer.h"
 
 struct tt_file_set;
 
@@ -36,5 +37,9 @@ uint64_t tt_file_set_bytes(const struct tt_file_set *set);
 /* Reads exactly `length` bytes; reading past the end is TT_INTERNAL. */
 TT_MUST_USE enum tt_status tt_file_set_read(const struct tt_file_set *set, size_t index, uint64_t offset, void *data,
                                             size_t length, struct tt_error *err);
+
+/* Appends the whole content of a small file to `content`, as far as its limit allows. */
+TT_MUST_USE enum tt_status tt_file_set_read_whole(const struct tt_file_set *set, size_t index,
+                                                  struct tt_buffer *content, struct tt_error *err);
 
 #endif

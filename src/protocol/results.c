@@ -38,12 +38,7 @@ static enum tt_status read_tar_configuration(const char *tar, struct tt_buffer *
                             "%s has no train_config.json of a fitting size; it must hold pht_results/ and "
                             "train_config.json",
                             tar);
-    size_t length = (size_t)entry->size;
-    uint8_t *data TT_CLEANUP(tt_free_cleanup) = malloc(length + 1);
-    if (!data)
-        return tt_error_memory(err);
-    status = tt_file_set_read(files, 0, 0, data, length, err);
-    return status == TT_OK ? tt_buffer_append(ret_text, data, length, err) : status;
+    return tt_file_set_read_whole(files, 0, ret_text, err);
 }
 
 static enum tt_status open_tar(struct opening *opening, struct tt_error *err)

@@ -2,21 +2,6 @@
 
 #include "protocol/content.h"
 
-static enum tt_status read_whole(const struct tt_file_set *files, uint64_t size, struct tt_buffer *content,
-                                 struct tt_error *err)
-{
-    enum tt_status status = TT_OK;
-    uint8_t chunk[16384];
-    for (uint64_t offset = 0; offset < size && status == TT_OK;) {
-        size_t length = size - offset < sizeof chunk ? (size_t)(size - offset) : sizeof chunk;
-        status = tt_file_set_read(files, 0, offset, chunk, length, err);
-        if (status == TT_OK)
-            status = tt_buffer_append(content, chunk, length, err);
-        offset += length;
-    }
-    return status;
-}
-
 enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_train, struct tt_error *err)
 {
     static const char path[] = TT_TRAIN_CONFIG_PATH;
@@ -34,7 +19,7 @@ enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_tr
         return tt_error_set(err, TT_MALFORMED, "/%s has %llu bytes; at most %d are allowed", path,
                             (unsigned long long)entry->size, TT_TRAIN_CONFIG_LIMIT);
     struct tt_buffer text = TT_BUFFER_INIT(TT_TRAIN_CONFIG_LIMIT);
-    status = read_whole(files, entry->size, &text, err);
+    status = tt_file_set_read_whole(files, 0, &text, err);
     if (status == TT_OK)
         status = tt_train_parse(text.data, text.length, ret_train, err);
     tt_buffer_clear(&text);

@@ -4,11 +4,9 @@
 
 #include "image/store.h"
 
-/* The one store there is; a second one makes the reference's scheme decide. */
 static const struct tt_image_store *store_of(const struct tt_reference *reference)
 {
-    (void)reference;
-    return &tt_oci_store;
+    return reference->kind == TT_REFERENCE_OCI ? &tt_oci_store : &tt_docker_store;
 }
 
 enum tt_status tt_image_reference_check(const char *reference, struct tt_error *err)
@@ -25,6 +23,8 @@ enum tt_status tt_image_reference_sibling(const char *reference, const char *tag
     if (status != TT_OK)
         return status;
     free(parsed.tag);
+    free(parsed.digest);
+    parsed.digest = NULL;
     parsed.tag = strdup(tag);
     if (!parsed.tag)
         return tt_error_memory(err);
@@ -107,6 +107,49 @@ enum tt_status tt_image_files(struct tt_image *image, const char *path, struct t
     return image->store->files(image->state, path, ret_files, err);
 }
 
+enum tt_status tt_image_stream(struct tt_image *image, const char *path, struct tt_file_stream **ret_stream,
+                               struct tt_error *err)
+{
+    if (image->store->stream)
+        return image->store->stream(image->state, path, ret_stream, err);
+    struct tt_file_set *files = NULL;
+    enum tt_status status = image->store->files(image->state, path, &files, err);
+    if (status == TT_OK)
+        status = tt_file_stream_of(files, ret_stream, err);
+    if (status != TT_OK)
+        tt_file_set_free(files);
+    return status;
+}
+
+/* An image without a reference of its own: it is called as the one it came from. */
+static enum tt_status new_image(const struct tt_image_store *store, const char *reference, struct tt_image **ret_image,
+                                struct tt_error *err)
+{
+    struct tt_image *image TT_CLEANUP(tt_image_free_cleanup) = calloc(1, sizeof *image);
+    if (!image || !(image->reference = strdup(reference)))
+        return tt_error_memory(err);
+    image->store = store;
+    *ret_image = TT_TAKE(image);
+    return TT_OK;
+}
+
+enum tt_status tt_image_execute(struct tt_image *image, const struct tt_execution_options *options,
+                                struct tt_image **ret_ran, struct tt_error *err)
+{
+    if (!image->store->execute)
+        return tt_error_set(err, TT_USAGE,
+                            "%s cannot be run where it lies; bring it to a container engine, for example with "
+                            "'skopeo copy %s docker-daemon:NAME:TAG'",
+                            image->reference, image->reference);
+    struct tt_image *ran TT_CLEANUP(tt_image_free_cleanup) = NULL;
+    enum tt_status status = new_image(image->store, image->reference, &ran, err);
+    if (status == TT_OK)
+        status = image->store->execute(image->state, options, ran, err);
+    if (status == TT_OK)
+        *ret_ran = TT_TAKE(ran);
+    return status;
+}
+
 static enum tt_status change_new(struct tt_image *parent, const struct tt_reference *target,
                                  struct tt_image_change **ret_change, struct tt_error *err)
 {
@@ -114,6 +157,7 @@ static enum tt_status change_new(struct tt_image *parent, const struct tt_refere
     if (!change)
         return tt_error_memory(err);
     change->store = parent->store;
+    change->parent = parent;
     enum tt_status status = change->store->change_new(parent, target, &change->state, err);
     if (status != TT_OK) {
         free(change);
@@ -133,7 +177,17 @@ enum tt_status tt_image_change_new_in(struct tt_image *parent, const char *refer
 {
     struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
     enum tt_status status = tt_reference_parse(reference, &parsed, err);
-    return status == TT_OK ? change_new(parent, &parsed, ret_change, err) : status;
+    if (status != TT_OK)
+        return status;
+    if (parsed.digest)
+        return tt_error_set(err, TT_USAGE,
+                            "%s names one state of an image by its digest, which cannot change; name a tag", reference);
+    if (store_of(&parsed) != parent->store)
+        return tt_error_set(err, TT_USAGE,
+                            "%s and %s lie in different kinds of stores; bring both into one, for example with 'skopeo "
+                            "copy'",
+                            parent->reference, reference);
+    return change_new(parent, &parsed, ret_change, err);
 }
 
 void tt_image_change_free(struct tt_image_change *change)
@@ -167,6 +221,20 @@ enum tt_status tt_image_change_seal(struct tt_image_change *change, const struct
     return change->store->change_seal(change->state, settings, ret_digest, err);
 }
 
+enum tt_status tt_image_change_open(struct tt_image_change *change, struct tt_image **ret_image, struct tt_error *err)
+{
+    if (!change->store->change_open)
+        return tt_error_set(err, TT_USAGE, "%s lies where no image can be run; bring it to a container engine",
+                            change->parent->reference);
+    struct tt_image *image TT_CLEANUP(tt_image_free_cleanup) = NULL;
+    enum tt_status status = new_image(change->store, change->parent->reference, &image, err);
+    if (status == TT_OK)
+        status = change->store->change_open(change->state, image, err);
+    if (status == TT_OK)
+        *ret_image = TT_TAKE(image);
+    return status;
+}
+
 enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference, const char *also,
                                       struct tt_error *err)
 {
@@ -185,7 +253,15 @@ enum tt_status tt_image_sweep(const char *reference, const char *removed_digest,
 
 enum tt_status tt_image_recover(const char *reference, struct tt_error *err)
 {
+    return tt_image_clean(reference, false, NULL, NULL, err);
+}
+
+enum tt_status tt_image_clean(const char *reference, bool dry_run, tt_leftover_sink sink, void *user,
+                              struct tt_error *err)
+{
     struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    if (!reference)
+        return tt_docker_store.clean(NULL, dry_run, sink, user, err);
     enum tt_status status = tt_reference_parse(reference, &parsed, err);
-    return status == TT_OK ? store_of(&parsed)->recover(&parsed, err) : status;
+    return status == TT_OK ? store_of(&parsed)->clean(&parsed, dry_run, sink, user, err) : status;
 }

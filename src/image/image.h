@@ -1,9 +1,9 @@
 /*
- * The image seam: protocol code cannot tell an OCI layout from another store.
+ * The image seam: protocol code cannot tell an OCI layout from a container engine.
  *
- * References are written as skopeo and podman users know them: "oci:DIR[:TAG]". An image that is not there is
- * TT_STORE; one that breaks the OCI image specification is TT_MALFORMED; a blob whose bytes do not match its digest
- * is TT_TAMPERED.
+ * References are written as skopeo and podman users know them (reference.h): "oci:DIR[:TAG]",
+ * "docker-daemon:NAME[:TAG]" or just NAME[:TAG]. An image that is not there is TT_STORE; one that breaks the OCI image
+ * specification is TT_MALFORMED; a blob whose bytes do not match its digest is TT_TAMPERED.
  */
 #ifndef TT_IMAGE_IMAGE_H
 #define TT_IMAGE_IMAGE_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "archive/file_set.h"
+#include "archive/file_stream.h"
 #include "base/buffer.h"
 #include "base/error.h"
 
@@ -38,10 +39,11 @@ void tt_image_free(struct tt_image *image);
 TT_DEFINE_CLEANUP(struct tt_image *, tt_image_free)
 
 const char *tt_image_reference(const struct tt_image *image);
-/* Digest of the manifest, "sha256:...": the identity of the image's state. */
+/* Digest of the manifest (in an engine: the image's id), "sha256:...": the identity of the image's state. */
 const char *tt_image_digest(const struct tt_image *image);
 
-/* Layers, lowest first: their digests as the manifest names them, and the size in bytes of each blob. */
+/* Layers, lowest first: their digests as the manifest names them (in an engine: of the uncompressed layer), and the
+ * size in bytes of each blob (0 where the store does not tell). */
 size_t tt_image_layer_count(const struct tt_image *image);
 const char *tt_image_layer_digest(const struct tt_image *image, size_t index);
 uint64_t tt_image_layer_size(const struct tt_image *image, size_t index);
@@ -56,12 +58,17 @@ TT_MUST_USE enum tt_status tt_image_verify_blobs(struct tt_image *image, struct 
 TT_MUST_USE enum tt_status tt_image_files(struct tt_image *image, const char *path, struct tt_file_set **ret_files,
                                           struct tt_error *err);
 
+/* The same as they come by, once, without keeping them. */
+TT_MUST_USE enum tt_status tt_image_stream(struct tt_image *image, const char *path, struct tt_file_stream **ret_stream,
+                                           struct tt_error *err);
+
 /* A change: new files on a given parent image, which nobody sees before it is committed. Everything that was not
  * added stays as in the parent, except under the paths given to tt_image_change_replace. */
 TT_MUST_USE enum tt_status tt_image_change_new(struct tt_image *parent, struct tt_image_change **ret_change,
                                                struct tt_error *err);
 /* As tt_image_change_new, with the new image in the store of `reference` (a layout that is made where it is missing):
- * the parent's layers are copied there, verified, as part of the change. The parent may lie there already. */
+ * the parent's layers are copied there, verified, as part of the change. The parent may lie there already. TT_USAGE
+ * when one is in an engine and the other is not, or `reference` has a digest instead of a tag. */
 TT_MUST_USE enum tt_status tt_image_change_new_in(struct tt_image *parent, const char *reference,
                                                   struct tt_image_change **ret_change, struct tt_error *err);
 /* Frees; without a commit this abandons the change and leaves nothing behind. */
@@ -91,14 +98,20 @@ TT_MUST_USE enum tt_status tt_image_change_seal(struct tt_image_change *change,
                                                 const struct tt_image_settings *settings, const char **ret_digest,
                                                 struct tt_error *err);
 
+/* The sealed change as an image of its own, before anybody else sees it. It must not outlive the change. */
+TT_MUST_USE enum tt_status tt_image_change_open(struct tt_image_change *change, struct tt_image **ret_image,
+                                                struct tt_error *err);
+
 /* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made) and, unless
- * it is NULL, under the tag `also` beside it: both at once, atomically and durably. May be called again for further
- * references. */
+ * it is NULL, under the tag `also` beside it: both at once (in an engine `also` first), atomically and durably. May be
+ * called again for further references. After a failure, the image under `reference` may be the new one all the same
+ * when the connection to an engine broke: open it to know. */
 TT_MUST_USE enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference,
                                                   const char *also, struct tt_error *err);
 
 /* Removes what a store still holds of images that no tag names any more: after post-run, the plaintext. What is still
- * named by another tag is left, and *ret_still_used names one such tag (the caller frees; NULL when there is none).
+ * used is left, and *ret_still_used says by what, with what to do: "the tag 'x' (...)", "the container 'y' (docker rm
+ * y)" (the caller frees; NULL when there is nothing).
  * `removed_digest` is the digest of the image whose blobs must be gone; entries of the index without a tag that lead to
  * them go too. */
 TT_MUST_USE enum tt_status tt_image_sweep(const char *reference, const char *removed_digest, char **ret_still_used,
@@ -106,6 +119,12 @@ TT_MUST_USE enum tt_status tt_image_sweep(const char *reference, const char *rem
 
 /* Finds what a killed run left in the store and removes it. Cheap where there is nothing. */
 TT_MUST_USE enum tt_status tt_image_recover(const char *reference, struct tt_error *err);
+
+/* The same, telling of each thing that was found; with `dry_run` nothing is removed. `reference` NULL: the container
+ * engine, whatever the image. `what` is "container", "image" or "file". */
+typedef void (*tt_leftover_sink)(void *user, const char *what, const char *name, const char *says);
+TT_MUST_USE enum tt_status tt_image_clean(const char *reference, bool dry_run, tt_leftover_sink sink, void *user,
+                                          struct tt_error *err);
 
 /* The image's configuration as JSON text ("Env", "Entrypoint", ... are under "config"), for inspect. The image's. */
 const struct tt_buffer *tt_image_configuration(const struct tt_image *image);

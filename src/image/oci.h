@@ -297,7 +297,8 @@ TT_DEFINE_CLEANUP(struct oci_marker *, oci_marker_free)
 /* Removes what the marker names and no index leads to, and a layout that never came to be. The layout is locked. */
 TT_MUST_USE enum tt_status oci_marker_undo(const struct oci_marker *marker, struct tt_error *err);
 /* Undoes the markers of processes that are gone. */
-TT_MUST_USE enum tt_status oci_recover(const char *path, struct tt_error *err);
+TT_MUST_USE enum tt_status oci_recover(const char *path, bool dry_run, tt_leftover_sink sink, void *user,
+                                       struct tt_error *err);
 
 /* The lock on a layout: between processes, for the time of a read-modify-write of its index. */
 TT_MUST_USE enum tt_status oci_lock(const struct oci_layout *layout, int *ret_lock, struct tt_error *err);

@@ -206,7 +206,15 @@ static enum tt_status read_marker(struct oci_marker *marker, struct tt_error *er
     return status;
 }
 
-static enum tt_status recover_one(const struct oci_layout *layout, const char *name, bool *recovered,
+/* Who wants to know of what is found, and whether it is only looked at. */
+struct recovery {
+    bool dry_run;
+    tt_leftover_sink sink;
+    void *user;
+    bool recovered;
+};
+
+static enum tt_status recover_one(const struct oci_layout *layout, const char *name, struct recovery *recovery,
                                   struct tt_error *err)
 {
     struct oci_marker marker = {.layout = *layout, .descriptor = -1};
@@ -217,6 +225,10 @@ static enum tt_status recover_one(const struct oci_layout *layout, const char *n
     if (descriptor < 0 || fstat(descriptor, &facts) != 0 || !S_ISREG(facts.st_mode) ||
         flock(descriptor, LOCK_EX | LOCK_NB) != 0)
         return TT_OK; /* gone, or nothing that was ever put there by this program, or its owner lives */
+    if (recovery->sink)
+        recovery->sink(recovery->user, "file", name, "of a run that was killed, with the blobs that it wrote");
+    if (recovery->dry_run)
+        return TT_OK;
     enum tt_status status = read_marker(&marker, err);
     if (status == TT_OK)
         status = oci_marker_undo(&marker, err);
@@ -224,7 +236,7 @@ static enum tt_status recover_one(const struct oci_layout *layout, const char *n
     if (status != TT_OK)
         return tt_error_context(err, "cleaning up after a run that was killed");
     unlinkat(layout->folder, name, 0);
-    *recovered = true;
+    recovery->recovered = true;
     tt_log(TT_LOG_INFO, "cleaned up in %s after a run that was killed", layout->path);
     return TT_OK;
 }
@@ -235,10 +247,10 @@ static bool is_marker(const char *name)
 }
 
 /* Calls nothing and takes no lock where there is no marker. */
-static enum tt_status recover_all(const struct oci_layout *layout, DIR *list, struct tt_error *err)
+static enum tt_status recover_all(const struct oci_layout *layout, DIR *list, struct recovery *recovery,
+                                  struct tt_error *err)
 {
     int lock TT_CLEANUP(tt_close_cleanup) = -1;
-    bool recovered = false;
     enum tt_status status = TT_OK;
     for (struct dirent *entry; status == TT_OK && (entry = readdir(list));) {
         if (!is_marker(entry->d_name))
@@ -246,17 +258,18 @@ static enum tt_status recover_all(const struct oci_layout *layout, DIR *list, st
         if (lock < 0)
             status = oci_lock(layout, &lock, err);
         if (status == TT_OK)
-            status = recover_one(layout, entry->d_name, &recovered, err);
+            status = recover_one(layout, entry->d_name, recovery, err);
     }
     /* What a container tool left behind while the train ran was to go with the killed run's own: it may be plaintext.
      */
-    if (status == TT_OK && recovered)
+    if (status == TT_OK && recovery->recovered)
         status = oci_sweep_unreachable(layout, err);
     return status;
 }
 
-enum tt_status oci_recover(const char *path, struct tt_error *err)
+enum tt_status oci_recover(const char *path, bool dry_run, tt_leftover_sink sink, void *user, struct tt_error *err)
 {
+    struct recovery recovery = {.dry_run = dry_run, .sink = sink, .user = user};
     struct oci_layout layout = {.path = (char *)path, .folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (layout.folder < 0)
         return TT_OK; /* whoever opens the image says what is wrong */
@@ -269,7 +282,7 @@ enum tt_status oci_recover(const char *path, struct tt_error *err)
     }
     enum tt_status status = oci_layout_check_folders(&layout, err);
     if (status == TT_OK)
-        status = recover_all(&layout, list, err);
+        status = recover_all(&layout, list, &recovery, err);
     closedir(list);
     close(layout.folder);
     return status;

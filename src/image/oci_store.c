@@ -79,9 +79,10 @@ static enum tt_status files(void *state, const char *path, struct tt_file_set **
     return oci_tree_files(image->tree, path, ret_files, err);
 }
 
-static enum tt_status recover(const struct tt_reference *reference, struct tt_error *err)
+static enum tt_status clean(const struct tt_reference *reference, bool dry_run, tt_leftover_sink sink, void *user,
+                            struct tt_error *err)
 {
-    return oci_recover(reference->place, err);
+    return oci_recover(reference->place, dry_run, sink, user, err);
 }
 
 const struct tt_image_store tt_oci_store = {.open = open_image,
@@ -96,4 +97,4 @@ const struct tt_image_store tt_oci_store = {.open = open_image,
                                             .change_seal = oci_change_seal,
                                             .change_commit = oci_change_commit,
                                             .sweep = oci_sweep,
-                                            .recover = recover};
+                                            .clean = clean};

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "image/oci.h"
 #include "json/json.h"
 
@@ -93,7 +94,8 @@ static enum tt_status find_tag_in_use(const struct oci_layout *layout, const cJS
                 continue;
             const char *tag = oci_index_entry_tag(entry);
             const cJSON *digest = cJSON_GetObjectItemCaseSensitive(entry, "digest");
-            *ret_still_used = strdup(tag ? tag : digest->valuestring);
+            *ret_still_used = tag ? tt_text_format("the tag '%s' (remove that tag)", tag)
+                                  : tt_text_format("the entry %s of its index, which has no tag", digest->valuestring);
             return *ret_still_used ? TT_OK : tt_error_memory(err);
         }
     }

@@ -2,6 +2,7 @@
 #ifndef TT_IMAGE_STORE_H
 #define TT_IMAGE_STORE_H
 
+#include "image/execution.h"
 #include "image/image.h"
 #include "image/reference.h"
 
@@ -23,6 +24,7 @@ struct tt_image {
 
 struct tt_image_change {
     const struct tt_image_store *store;
+    struct tt_image *parent;
     void *state;
 };
 
@@ -34,6 +36,11 @@ struct tt_image_store {
     void (*close)(void *state);
     enum tt_status (*verify_blobs)(void *state, struct tt_error *err);
     enum tt_status (*files)(void *state, const char *path, struct tt_file_set **ret_files, struct tt_error *err);
+    /* NULL: the files as a stream. */
+    enum tt_status (*stream)(void *state, const char *path, struct tt_file_stream **ret_stream, struct tt_error *err);
+    /* Fills *ran as `open` does. NULL: images cannot be run there. */
+    enum tt_status (*execute)(void *state, const struct tt_execution_options *options, struct tt_image *ran,
+                              struct tt_error *err);
 
     /* `target` NULL: the parent's own place. */
     enum tt_status (*change_new)(struct tt_image *parent, const struct tt_reference *target, void **ret_state,
@@ -44,14 +51,19 @@ struct tt_image_store {
     enum tt_status (*change_data)(void *state, const void *data, size_t length, struct tt_error *err);
     enum tt_status (*change_seal)(void *state, const struct tt_image_settings *settings, const char **ret_digest,
                                   struct tt_error *err);
+    /* As `open`, of the sealed change. NULL: cannot be done. */
+    enum tt_status (*change_open)(void *state, struct tt_image *image, struct tt_error *err);
     enum tt_status (*change_commit)(void *state, const struct tt_reference *reference, const char *also,
                                     struct tt_error *err);
 
     enum tt_status (*sweep)(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
                             struct tt_error *err);
-    enum tt_status (*recover)(const struct tt_reference *reference, struct tt_error *err);
+    /* `reference` NULL where the store needs none; `sink` may be NULL. */
+    enum tt_status (*clean)(const struct tt_reference *reference, bool dry_run, tt_leftover_sink sink, void *user,
+                            struct tt_error *err);
 };
 
 extern const struct tt_image_store tt_oci_store;
+extern const struct tt_image_store tt_docker_store;
 
 #endif

@@ -300,7 +300,7 @@ static void remove_plaintext(const struct post_run *run)
                "layout): %s",
                err.message);
     else if (still_used)
-        tt_log(TT_LOG_WARNING, "the decrypted train is still there under the tag '%s'; remove that tag", still_used);
+        tt_log(TT_LOG_WARNING, "the decrypted train is still there: %s uses it", still_used);
 }
 
 static enum tt_status build_new_state(struct post_run *run, struct tt_image_change *change, struct tt_error *err)

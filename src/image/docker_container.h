@@ -21,9 +21,14 @@ TT_MUST_USE enum tt_status tt_docker_owner_name(char **ret_name, struct tt_error
 /* Whether `text` starts with such a name (of any process). */
 bool tt_docker_owner_is_ours(const char *text);
 
-/* Whether the process that made it may still be at work; asks the engine where that process was in a container. */
-TT_MUST_USE enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char *text, bool *ret_lives,
-                                                 struct tt_error *err);
+/* Whether it is a name of this very process. */
+TT_MUST_USE enum tt_status tt_docker_owner_is_self(const char *text, bool *ret_is_self, struct tt_error *err);
+
+/* Whether the process that made it may still be at work; asks the engine where that process was in a container. `age`
+ * is how many seconds ago the thing that has the name was made: a process that cannot be looked for (of another
+ * machine) is given a day. */
+TT_MUST_USE enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char *text, int64_t age,
+                                                 bool *ret_lives, struct tt_error *err);
 
 enum tt_docker_purpose {
     TT_DOCKER_READ,   /* files are taken out of it; never started */
@@ -33,8 +38,8 @@ enum tt_docker_purpose {
 };
 
 /* Creates a container of `config` (the body of POST /containers/create, with Image; stays the caller's), adding what
- * the purpose needs: name, label "traintoken=PURPOSE", no network where it is never started, a command where the image
- * has none. */
+ * the purpose needs: name, label "traintoken=PURPOSE", and where it is never started no network, and a command if the
+ * image has none. */
 TT_MUST_USE enum tt_status tt_docker_container_create(struct tt_docker_engine *engine, enum tt_docker_purpose purpose,
                                                       const cJSON *config, char **ret_id, struct tt_error *err);
 

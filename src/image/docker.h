@@ -1,0 +1,106 @@
+/* Images in a container engine: what the files docker_*.c share. */
+#ifndef TT_IMAGE_DOCKER_H
+#define TT_IMAGE_DOCKER_H
+
+#include <stdatomic.h>
+
+#include "image/docker_container.h"
+#include "image/store.h"
+
+enum {
+    DOCKER_LAYER_LIMIT = 512,      /* layers of an image; engines stop at 127 */
+    DOCKER_NAMES_LIMIT = 16 << 20, /* bytes of all paths of one file set or stream */
+    DOCKER_LIST_LIMIT = 10000,     /* containers or images in one list */
+    DOCKER_ID_TEXT = 7 + 64 + 1    /* "sha256:<hex>" */
+};
+
+/* docker_store.c ----------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * An open image: the state of its struct tt_image. Streams hold on to it beyond that. Each has a connection of its own,
+ * so that what is done with two of them may be done on two threads.
+ *
+ * An engine keeps a container locked as long as something is read out of it: whoever asked it for anything else of that
+ * container meanwhile would wait for ever.
+ */
+struct docker_image {
+    atomic_uint holders;
+    struct tt_docker_engine *engine;
+    char id[DOCKER_ID_TEXT];
+    cJSON *config;    /* member "Config" of what the engine says of the image; never NULL */
+    char *ran;        /* the container whose results count, instead of the image's; NULL as a rule */
+    bool ran_is_busy; /* something is being read out of it */
+    char *reader;     /* a container of the image that is never started; made when first needed */
+    bool reader_is_busy;
+};
+
+/* Fills everything of *image but `store` and `reference` with the image that the engine knows by `name` ("NAME:TAG" or
+ * an id). `ran` (NULL as a rule) is a container of that image: /opt/pht_results is then taken out of it, all else out
+ * of the image, and on success the image owns the text and the container and removes it in the end. What is in *image
+ * after a failure is freed by the caller, and `ran` stays the caller's. TT_STORE when there is no such image. */
+TT_MUST_USE enum tt_status docker_image_fill(const char *name, char *ran, struct tt_image *image, struct tt_error *err);
+void docker_image_hold(struct docker_image *image);
+void docker_image_release(struct docker_image *image);
+TT_DEFINE_CLEANUP(struct docker_image *, docker_image_release)
+
+/* What the engine says of an image: GET /images/NAME/json. *ret_facts NULL when it does not know it. The caller
+ * deletes. */
+TT_MUST_USE enum tt_status docker_inspect_image(struct tt_docker_engine *engine, const char *name, cJSON **ret_facts,
+                                                struct tt_error *err);
+/* The id in an engine's answer as "sha256:<hex>", whether it came so or as bare hex (Podman). TT_STORE when it is
+ * neither: it becomes a part of paths. */
+TT_MUST_USE enum tt_status docker_id(const cJSON *facts, const char *member, char id[DOCKER_ID_TEXT],
+                                     struct tt_error *err);
+/* The text of a member; "" where it is missing or something else. */
+const char *docker_text(const cJSON *object, const char *member);
+
+/* docker_files.c ----------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status docker_files(void *state, const char *path, struct tt_file_set **ret_files,
+                                        struct tt_error *err);
+TT_MUST_USE enum tt_status docker_stream(void *state, const char *path, struct tt_file_stream **ret_stream,
+                                         struct tt_error *err);
+
+/* docker_execute.c --------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status tt_docker_execute(void *state, const struct tt_execution_options *options,
+                                             struct tt_image *ran, struct tt_error *err);
+
+/* docker_change.c ---------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status docker_change_new(struct tt_image *parent, const struct tt_reference *target,
+                                             void **ret_state, struct tt_error *err);
+void docker_change_free(void *state);
+TT_MUST_USE enum tt_status docker_change_replace(void *state, const struct tt_entry *folder, struct tt_error *err);
+TT_MUST_USE enum tt_status docker_change_add(void *state, const struct tt_entry *entry, struct tt_error *err);
+TT_MUST_USE enum tt_status docker_change_data(void *state, const void *data, size_t length, struct tt_error *err);
+TT_MUST_USE enum tt_status docker_change_seal(void *state, const struct tt_image_settings *settings,
+                                              const char **ret_digest, struct tt_error *err);
+TT_MUST_USE enum tt_status docker_change_open(void *state, struct tt_image *image, struct tt_error *err);
+TT_MUST_USE enum tt_status docker_change_commit(void *state, const struct tt_reference *reference, const char *also,
+                                                struct tt_error *err);
+
+/* docker_sweep.c ----------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status docker_sweep(const struct tt_reference *reference, const char *removed_digest,
+                                        char **ret_still_used, struct tt_error *err);
+/* Deletes an image that no tag names, and nothing else: not its parents, not one that a container was made of.
+ * *ret_code (may be NULL) has the HTTP status; one that is gone already (404) is TT_OK. */
+TT_MUST_USE enum tt_status docker_delete_image(struct tt_docker_engine *engine, const char *id, int *ret_code,
+                                               struct tt_error *err);
+
+/* docker_clean.c ----------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status docker_clean(const struct tt_reference *reference, bool dry_run, tt_leftover_sink sink,
+                                        void *user, struct tt_error *err);
+/* The ids of all images without a tag, as a JSON array of strings; the caller deletes. */
+TT_MUST_USE enum tt_status docker_untagged_images(struct tt_docker_engine *engine, cJSON **ret_ids,
+                                                  struct tt_error *err);
+
+#endif

@@ -1,0 +1,205 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "image/docker.h"
+
+enum { BOOT_DIGITS = 8, HOST_LIMIT = 64, STAT_LIMIT = 4096, DAY = 24 * 60 * 60, CONTAINER_ID_DIGITS = 12 };
+
+static const char PREFIX[] = "traintoken.";
+
+struct owner {
+    char boot[BOOT_DIGITS + 1];
+    uint64_t pids;
+    uint64_t pid;
+    uint64_t start;
+    char host[HOST_LIMIT + 1];
+};
+
+/* A process's start time is field 22 of its stat, counted after the name, which may hold anything. */
+static enum tt_status start_of(const char *path, uint64_t *ret_start, struct tt_error *err)
+{
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = tt_file_read(AT_FDCWD, path, STAT_LIMIT, &text, err);
+    if (status != TT_OK)
+        return status;
+    const char *at = text.data ? strrchr((const char *)text.data, ')') : NULL;
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (!at || sscanf(at, " %" SCNu64, ret_start) != 1)
+        return tt_error_set(err, TT_INTERNAL, "%s is not in the form that is known of it", path);
+    return TT_OK;
+}
+
+/* Engines take letters, digits, "_", "." and "-" in names. */
+static void take_host(char host[HOST_LIMIT + 1])
+{
+    if (gethostname(host, HOST_LIMIT + 1) != 0)
+        host[0] = '\0';
+    host[HOST_LIMIT] = '\0';
+    for (char *byte = host; *byte; byte++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", *byte))
+            *byte = '-';
+    if (!host[0])
+        memcpy(host, "-", 2);
+}
+
+static enum tt_status this_process(struct owner *owner, struct tt_error *err)
+{
+    struct tt_buffer boot TT_CLEANUP(tt_buffer_clear) = {0};
+    struct stat facts;
+    enum tt_status status = tt_file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", STAT_LIMIT, &boot, err);
+    if (status == TT_OK && boot.length < BOOT_DIGITS)
+        status = tt_error_set(err, TT_INTERNAL, "the kernel's boot id is too short");
+    if (status == TT_OK)
+        status = start_of("/proc/self/stat", &owner->start, err);
+    if (status != TT_OK)
+        return status;
+    if (stat("/proc/self/ns/pid", &facts) != 0)
+        return tt_error_errno(err, TT_INTERNAL, "the pid namespace of this process cannot be told");
+    memcpy(owner->boot, boot.data, BOOT_DIGITS);
+    owner->boot[BOOT_DIGITS] = '\0';
+    owner->pids = facts.st_ino;
+    owner->pid = (uint64_t)getpid();
+    take_host(owner->host);
+    return TT_OK;
+}
+
+static char *prefix_of(const struct owner *owner)
+{
+    return tt_text_format("%s%s.%" PRIu64 ".%" PRIu64 ".%" PRIu64 ".%s.", PREFIX, owner->boot, owner->pids, owner->pid,
+                          owner->start, owner->host);
+}
+
+enum tt_status tt_docker_owner_name(char **ret_name, struct tt_error *err)
+{
+    static atomic_uint number;
+    struct owner owner;
+    enum tt_status status = this_process(&owner, err);
+    if (status != TT_OK)
+        return status;
+    char *prefix TT_CLEANUP(tt_free_cleanup) = prefix_of(&owner);
+    char *name = prefix ? tt_text_format("%s%u", prefix, atomic_fetch_add(&number, 1) + 1) : NULL;
+    if (!name)
+        return tt_error_memory(err);
+    *ret_name = name;
+    return TT_OK;
+}
+
+static bool take_number(const char **text, uint64_t *ret_number)
+{
+    size_t digits = strspn(*text, "0123456789");
+    if (digits == 0 || digits > 19 || (*text)[digits] != '.')
+        return false;
+    *ret_number = strtoull(*text, NULL, 10);
+    *text += digits + 1;
+    return true;
+}
+
+/* The host may have dots in it: it ends at the last one, which a number follows. */
+static bool take_host_and_number(const char *text, struct owner *owner)
+{
+    size_t length = strcspn(text, " ");
+    size_t host = length;
+    while (host > 0 && text[host - 1] != '.')
+        host--;
+    if (host < 2 || host - 1 > HOST_LIMIT || host == length || strspn(text + host, "0123456789") != length - host)
+        return false;
+    memcpy(owner->host, text, host - 1);
+    owner->host[host - 1] = '\0';
+    return true;
+}
+
+static bool parse(const char *text, struct owner *owner)
+{
+    if (strncmp(text, PREFIX, sizeof PREFIX - 1) != 0)
+        return false;
+    text += sizeof PREFIX - 1;
+    if (strspn(text, "0123456789abcdef") != BOOT_DIGITS || text[BOOT_DIGITS] != '.')
+        return false;
+    memcpy(owner->boot, text, BOOT_DIGITS);
+    owner->boot[BOOT_DIGITS] = '\0';
+    text += BOOT_DIGITS + 1;
+    return take_number(&text, &owner->pids) && take_number(&text, &owner->pid) && take_number(&text, &owner->start) &&
+           take_host_and_number(text, owner);
+}
+
+bool tt_docker_owner_is_ours(const char *text)
+{
+    struct owner owner;
+    return parse(text, &owner);
+}
+
+enum tt_status tt_docker_owner_is_self(const char *text, bool *ret_is_self, struct tt_error *err)
+{
+    struct owner self;
+    struct owner owner;
+    enum tt_status status = this_process(&self, err);
+    if (status != TT_OK)
+        return status;
+    *ret_is_self = parse(text, &owner) && strcmp(owner.boot, self.boot) == 0 && owner.pids == self.pids &&
+                   owner.pid == self.pid && owner.start == self.start;
+    return TT_OK;
+}
+
+/* In this pid namespace. Where /proc hides the processes of others, one that is there counts as the one. */
+static bool process_lives(const struct owner *owner)
+{
+    char path[64];
+    uint64_t start = 0;
+    if (owner->pid == 0 || owner->pid > INT32_MAX || (kill((pid_t)owner->pid, 0) != 0 && errno == ESRCH))
+        return false;
+    snprintf(path, sizeof path, "/proc/%" PRIu64 "/stat", owner->pid);
+    return start_of(path, &start, NULL) != TT_OK || start == owner->start;
+}
+
+/* Of a container that ran under this kernel: only the engine knows, and only of those that are its own. Any engine
+ * would take a host name for a container's name too; what is no container's id is nobody that could be asked for. */
+static enum tt_status container_lives(struct tt_docker_engine *engine, const char *host, bool *ret_is_known,
+                                      bool *ret_lives, struct tt_error *err)
+{
+    struct tt_buffer path TT_CLEANUP(tt_buffer_clear) = {0};
+    cJSON *facts = NULL;
+    int code = 0;
+    *ret_is_known = strlen(host) == CONTAINER_ID_DIGITS && strspn(host, "0123456789abcdef") == CONTAINER_ID_DIGITS;
+    if (!*ret_is_known)
+        return TT_OK;
+    enum tt_status status = tt_docker_path(&path, err, "/containers/%s/json", host);
+    if (status != TT_OK)
+        return status;
+    struct tt_docker_request request = {.method = "GET", .path = (const char *)path.data};
+    status = tt_docker_call(engine, &request, &facts, &code, err);
+    *ret_lives =
+        cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(facts, "State"), "Running"));
+    cJSON_Delete(facts);
+    return status != TT_OK && code == 404 ? TT_OK : status;
+}
+
+enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char *text, int64_t age, bool *ret_lives,
+                                     struct tt_error *err)
+{
+    struct owner self;
+    struct owner owner;
+    bool is_known = false;
+    enum tt_status status = this_process(&self, err);
+    if (status != TT_OK)
+        return status;
+    *ret_lives = true;
+    if (!parse(text, &owner))
+        return TT_OK;
+    bool same_boot = strcmp(owner.boot, self.boot) == 0;
+    *ret_lives = age < DAY;
+    if (same_boot && owner.pids == self.pids)
+        *ret_lives = process_lives(&owner);
+    else if (same_boot)
+        status = container_lives(engine, owner.host, &is_known, ret_lives, err);
+    else if (strcmp(owner.host, self.host) == 0)
+        *ret_lives = false;
+    return status;
+}

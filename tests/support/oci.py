@@ -231,22 +231,7 @@ class Layout:
 
     def tree(self, tag="latest"):
         """The merged file system of a tag."""
-        merged = {}
-        for descriptor, _ in self.layers_of(tag):
-            entries = fs.read_tar(self._unpacked(descriptor))
-            for entry in entries:
-                parent, _, name = entry.path.rpartition("/")
-                if name == ".wh..wh..opq":
-                    _remove(merged, parent, inside=True)
-                elif name.startswith(".wh."):
-                    _remove(merged, f"{parent}/{name[4:]}" if parent else name[4:])
-            for entry in entries:
-                if entry.path.rpartition("/")[2].startswith(".wh.") or not entry.path:
-                    continue
-                if entry.kind != fs.FOLDER:
-                    _remove(merged, entry.path)
-                merged[entry.path] = entry
-        return dict(sorted(merged.items(), key=lambda item: fs.archive_key(item[0])))
+        return merged(self._unpacked(descriptor) for descriptor, _ in self.layers_of(tag))
 
     def all_bytes(self):
         """Every blob's bytes, unpacked too where it is compressed: to search for what must not be there."""
@@ -257,9 +242,29 @@ class Layout:
                 yield digest, self._unpacked(digest)
 
 
-def _remove(merged, path, inside=False):
-    for name in [name for name in merged if name.startswith(path + "/") or (name == path and not inside)]:
-        del merged[name]
+def merged(layers):
+    """The tree that the tars of layers, lowest first, make together."""
+    tree = {}
+    for layer in layers:
+        entries = fs.read_tar(layer)
+        for entry in entries:
+            parent, _, name = entry.path.rpartition("/")
+            if name == ".wh..wh..opq":
+                _remove(tree, parent, inside=True)
+            elif name.startswith(".wh."):
+                _remove(tree, f"{parent}/{name[4:]}" if parent else name[4:])
+        for entry in entries:
+            if entry.path.rpartition("/")[2].startswith(".wh.") or not entry.path:
+                continue
+            if entry.kind != fs.FOLDER:
+                _remove(tree, entry.path)
+            tree[entry.path] = entry
+    return dict(sorted(tree.items(), key=lambda item: fs.archive_key(item[0])))
+
+
+def _remove(tree, path, inside=False):
+    for name in [name for name in tree if name.startswith(path + "/") or (name == path and not inside)]:
+        del tree[name]
 
 
 # A small system below the train, so that trains sit on something.

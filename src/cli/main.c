@@ -40,7 +40,8 @@ static void harden(void)
     mallopt(M_ARENA_MAX, 2);
 }
 
-/* Ends as whoever sent the signal expects: killed by it, after the cleaning up. */
+/* Ends as whoever sent the signal expects: killed by it, after the cleaning up. The first process of a container
+ * cannot be: its signals have no default action. It ends with the status that a shell would show. */
 static void die_of_signal(void)
 {
     int number = tt_interrupt_signal();
@@ -48,6 +49,7 @@ static void die_of_signal(void)
         return;
     signal(number, SIG_DFL);
     raise(number);
+    exit(128 + number);
 }
 
 static int flush_output(int code, const struct output *output, const char *name)

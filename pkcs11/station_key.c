@@ -13,7 +13,9 @@ struct tt_pkcs11_source {
     int pin_fd;
     bool last_pin_try;
     bool may_prompt;
-    char *key_uri; /* facts, owned */
+    bool keep_pin;
+    struct tt_secret *kept_pin; /* the one that served; NULL before */
+    char *key_uri;              /* facts, owned */
     char *token;
     char *serial;
     struct tt_pkcs11_facts facts;
@@ -76,6 +78,7 @@ enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options, str
     source->pin_fd = options->pin_fd;
     source->last_pin_try = options->last_pin_try;
     source->may_prompt = options->may_prompt;
+    source->keep_pin = options->keep_pin;
     source->facts = (struct tt_pkcs11_facts){.uri = "", .token = "", .serial = "", .loader = "libp11"};
     *ret_source = source;
     return TT_OK;
@@ -96,6 +99,7 @@ void tt_pkcs11_source_free(struct tt_pkcs11_source *source)
         return;
     release_environment_pin();
     forget_facts(source);
+    tt_secret_free(source->kept_pin);
     tt_uri_free(source->uri);
     free(source->module);
     free(source);
@@ -132,7 +136,7 @@ static enum tt_status login(const struct tt_pkcs11_source *source, const struct 
                             PKCS11_SLOT *slot, struct tt_secret **ret_pin, struct tt_error *err)
 {
     const struct tt_pin_sources pins = {
-        .value = tt_uri_pin_value(source->uri),
+        .value = source->kept_pin ? source->kept_pin : tt_uri_pin_value(source->uri),
         .source = tt_uri_pin_source(source->uri),
         .environment = environment_pin,
         .descriptor = source->pin_fd,
@@ -140,6 +144,18 @@ static enum tt_status login(const struct tt_pkcs11_source *source, const struct 
         .token = slot->token->label,
     };
     return tt_token_login(module, slot, &pins, source->last_pin_try, ret_pin, err);
+}
+
+static enum tt_status keep(struct tt_pkcs11_source *source, const struct tt_secret *pin, struct tt_error *err)
+{
+    if (!source->keep_pin || source->kept_pin || !pin)
+        return TT_OK;
+    enum tt_status status = tt_secret_new(pin->capacity, &source->kept_pin, err);
+    if (status != TT_OK)
+        return status;
+    memcpy(source->kept_pin->data, pin->data, pin->capacity);
+    source->kept_pin->length = pin->length;
+    return TT_OK;
 }
 
 /* All that the public can see comes first; the PIN is asked for when nothing else is left to check. */
@@ -158,6 +174,8 @@ static enum tt_status open_key(void *user, const EVP_PKEY *expected, struct tt_p
         status = tt_token_check_shown(slot, source->uri, expected, err);
     if (status == TT_OK)
         status = login(source, module, slot, &pin, err);
+    if (status == TT_OK)
+        status = keep(source, pin, err);
     if (status == TT_OK)
         status = tt_token_find_key(slot, source->uri, &key, err);
     if (status == TT_OK)

@@ -15,6 +15,8 @@ struct tt_pkcs11_options {
     int pin_fd;         /* descriptor to read the PIN from (up to a newline or its end); -1 for none */
     bool last_pin_try;  /* log in even when one wrong PIN would lock the token */
     bool may_prompt;    /* ask on the terminal when nothing else gives a PIN and there is a terminal */
+    bool keep_pin;      /* the key is opened more than once, perhaps hours apart: a PIN that served is kept in secret
+                         * memory until the source is freed */
 };
 
 /* Whether `text` is a pkcs11: URI that can name a private key. TT_USAGE otherwise: what is wrong in it, and for a path

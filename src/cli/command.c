@@ -40,6 +40,7 @@ enum tt_status command_key_source(const struct key_options *options, struct tt_p
                                        .module = options->module ? options->module : environment("TRAINTOKEN_MODULE"),
                                        .pin_fd = options->pin_fd,
                                        .last_pin_try = options->last_pin_try,
+                                       .keep_pin = options->keep_pin,
                                        .may_prompt = true};
     status = tt_pkcs11_source_new(&source, ret_source, err);
     tt_pkcs11_uri_hide_pin((char *)key); /* others can read argv and the environment while we run */

@@ -29,6 +29,7 @@ struct key_options {
     const char *module;
     int pin_fd;
     bool last_pin_try;
+    bool keep_pin; /* set by commands that use the key more than once */
 };
 #define KEY_OPTIONS_INIT                                                                                               \
     {                                                                                                                  \

@@ -13,7 +13,7 @@ enum tt_status stop_command_prepare(struct stop_command *command, const char *im
 {
     struct tt_stop_options *options = &command->options;
     options->image = image;
-    enum tt_status status = tt_image_reference_check(image, err);
+    enum tt_status status = tt_image_reference_check_tag(image, err);
     if (status == TT_OK && options->base)
         status = tt_image_reference_check(options->base, err);
     if (status == TT_OK)

@@ -15,6 +15,21 @@ enum tt_status tt_image_reference_check(const char *reference, struct tt_error *
     return tt_reference_parse(reference, &parsed, err);
 }
 
+static enum tt_status check_tag(const struct tt_reference *reference, const char *text, struct tt_error *err)
+{
+    if (!reference->digest)
+        return TT_OK;
+    return tt_error_set(err, TT_USAGE, "%s names one state of an image by its digest, which cannot change; name a tag",
+                        text);
+}
+
+enum tt_status tt_image_reference_check_tag(const char *reference, struct tt_error *err)
+{
+    struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    return status == TT_OK ? check_tag(&parsed, reference, err) : status;
+}
+
 enum tt_status tt_image_reference_sibling(const char *reference, const char *tag, char **ret_reference,
                                           struct tt_error *err)
 {
@@ -177,11 +192,10 @@ enum tt_status tt_image_change_new_in(struct tt_image *parent, const char *refer
 {
     struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
     enum tt_status status = tt_reference_parse(reference, &parsed, err);
+    if (status == TT_OK)
+        status = check_tag(&parsed, reference, err);
     if (status != TT_OK)
         return status;
-    if (parsed.digest)
-        return tt_error_set(err, TT_USAGE,
-                            "%s names one state of an image by its digest, which cannot change; name a tag", reference);
     if (store_of(&parsed) != parent->store)
         return tt_error_set(err, TT_USAGE,
                             "%s and %s lie in different kinds of stores; bring both into one, for example with 'skopeo "

@@ -27,6 +27,9 @@ struct tt_image_options {
 /* Checks a reference's form without touching anything: TT_USAGE, saying how references are written. */
 TT_MUST_USE enum tt_status tt_image_reference_check(const char *reference, struct tt_error *err);
 
+/* The same for an image that gets a new state: what names one state by its digest is TT_USAGE too. */
+TT_MUST_USE enum tt_status tt_image_reference_check_tag(const char *reference, struct tt_error *err);
+
 /* The reference of the same image under another tag, in new memory: ("oci:d:latest", "base") is "oci:d:base". */
 TT_MUST_USE enum tt_status tt_image_reference_sibling(const char *reference, const char *tag, char **ret_reference,
                                                       struct tt_error *err);

@@ -32,9 +32,8 @@ static enum tt_status check_encrypted_size(const struct tt_entry *entry, struct 
 }
 
 /* The folder's own entry comes first in every set. */
-static enum tt_status check_root(const struct tt_file_set *files, const char *folder, struct tt_error *err)
+static enum tt_status check_root(const struct tt_entry *root, const char *folder, struct tt_error *err)
 {
-    const struct tt_entry *root = tt_file_set_entry(files, 0);
     if (root->type != TT_ENTRY_FOLDER)
         return tt_error_set(err, TT_TAMPERED, "/%s is a %s where a folder must be", folder,
                             tt_entry_type_name(root->type));
@@ -138,7 +137,7 @@ enum tt_status definition_check(const struct tt_train *train, const struct tt_fi
     struct definition_files selected TT_CLEANUP(definition_files_clear) = {0};
     if (tt_file_set_count(files) == 0)
         return tt_error_set(err, TT_MALFORMED, "this is not a train: it has no /%s", TT_TRAIN_DEFINITION);
-    enum tt_status status = check_root(files, TT_TRAIN_DEFINITION, err);
+    enum tt_status status = check_root(tt_file_set_entry(files, 0), TT_TRAIN_DEFINITION, err);
     if (status == TT_OK)
         status = select_files(train, files, moment, &selected, err);
     for (size_t i = 0; status == TT_OK && i < train->file_count; i++)
@@ -252,6 +251,15 @@ static enum tt_status check_symlink(const struct tt_file_set *files, const struc
                         entry->link_target, TT_TRAIN_RESULTS);
 }
 
+enum tt_status results_check_entry(const struct tt_entry *entry, struct tt_error *err)
+{
+    if (entry->type == TT_ENTRY_SPECIAL)
+        return tt_error_set(err, TT_TAMPERED, "/%s is a %s; results have only files, folders and links", entry->path,
+                            tt_entry_type_name(entry->type));
+    bool is_root = strcmp(entry->path, TT_TRAIN_RESULTS) == 0;
+    return is_root ? check_root(entry, TT_TRAIN_RESULTS, err) : TT_OK;
+}
+
 static enum tt_status check_result_entry(const struct tt_file_set *files, const struct tt_entry *entry, bool encrypted,
                                          bool first_stop, size_t *walk_left, struct tt_error *err)
 {
@@ -271,8 +279,7 @@ static enum tt_status check_result_entry(const struct tt_file_set *files, const 
     case TT_ENTRY_SPECIAL:
         break;
     }
-    return tt_error_set(err, TT_TAMPERED, "/%s is a %s; results have only files, folders and links", entry->path,
-                        tt_entry_type_name(entry->type));
+    return results_check_entry(entry, err);
 }
 
 enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bool first_stop, struct tt_error *err)
@@ -281,7 +288,7 @@ enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bo
     if (count == 0)
         return TT_OK;
     size_t walk_left = WALK_LIMIT;
-    enum tt_status status = check_root(files, TT_TRAIN_RESULTS, err);
+    enum tt_status status = check_root(tt_file_set_entry(files, 0), TT_TRAIN_RESULTS, err);
     for (size_t i = 1; status == TT_OK && i < count; i++)
         status = check_result_entry(files, tt_file_set_entry(files, i), encrypted, first_stop, &walk_left, err);
     return status;

@@ -51,7 +51,7 @@ enum tt_status tt_inspect(const char *image, const struct tt_image_options *opti
 {
     struct visit visit TT_CLEANUP(visit_clear) = {0};
     struct tt_inspection inspection TT_CLEANUP(tt_inspection_clear) = {0};
-    enum tt_status status = visit_open(image, options ? options->platform : NULL, &visit, err);
+    enum tt_status status = visit_open(image, options ? options->platform : NULL, VISIT_RESULTS_LISTED, &visit, err);
     if (status == TT_OK)
         status = all_key_facts(&visit.keys, &inspection, err);
     if (status == TT_OK)

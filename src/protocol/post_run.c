@@ -1,4 +1,4 @@
-#include "protocol/protocol.h"
+#include "protocol/post_run.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -8,29 +8,12 @@
 #include "protocol/blob_check.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
-#include "protocol/stop.h"
 #include "protocol/symmetric_key.h"
 #include "protocol/token_use.h"
-#include "protocol/visit.h"
 
-/* docs/protocol.md, "Post-run". */
-struct post_run {
-    const struct tt_stop_options *options;
-    struct visit visit;     /* the image as the run left it */
-    struct tt_train *train; /* the configuration that pre-run verified: the one that counts */
-    struct train_keys keys; /* of that configuration */
-    struct definition_files definition;
-    const struct tt_stop *stop;
-    struct tt_state *state;
-    char *base_reference;
-    struct tt_image *base;
-    struct tt_secret *symmetric;
-    struct tt_file_cipher *cipher;
-    struct tt_stop_report report;
-};
-
-static void post_run_clear(struct post_run *run)
+void post_run_clear(struct post_run *run)
 {
+    tt_image_change_free(run->change);
     tt_file_cipher_free(run->cipher);
     tt_secret_free(run->symmetric);
     tt_image_free(run->base);
@@ -116,9 +99,7 @@ static enum tt_status compare_configurations(const struct post_run *run, struct 
 
 static enum tt_status check_configuration(struct post_run *run, struct tt_error *err)
 {
-    enum tt_status status = take_verified_configuration(run, err);
-    if (status == TT_OK)
-        status = compare_configurations(run, err);
+    enum tt_status status = compare_configurations(run, err);
     if (status == TT_OK)
         status = train_keys_parse(run->train, &run->keys, err);
     if (status == TT_OK)
@@ -167,8 +148,7 @@ static enum tt_status check_base_is_encrypted(const struct post_run *run, struct
     return status;
 }
 
-/* The base image must be this train's: another one's command would travel under our signature. */
-static enum tt_status open_base(struct post_run *run, struct tt_error *err)
+enum tt_status post_run_open_base(struct post_run *run, struct tt_error *err)
 {
     enum tt_status status = TT_OK;
     if (!run->options->base)
@@ -179,11 +159,20 @@ static enum tt_status open_base(struct post_run *run, struct tt_error *err)
         return status;
     struct tt_image_options options = {.platform = run->options->platform};
     status = tt_image_open(run->base_reference, &options, &run->base, err);
-    if (status != TT_OK)
-        return tt_error_context(err, "the train's base image is needed (it comes with the train, under the tag 'base'; "
-                                     "name another with --base)");
+    if (status == TT_OK)
+        return TT_OK;
+    return tt_error_context(
+        err,
+        "the train's base image %s is needed (it comes with the train, from the same registry, under "
+        "the tag 'base': 'traintoken pull' fetches it; name another with --base)",
+        run->base_reference);
+}
+
+/* The base image must be this train's: another one's command would travel under our signature. */
+static enum tt_status check_base(struct post_run *run, struct tt_error *err)
+{
     struct tt_train *built TT_CLEANUP(tt_train_free_cleanup) = NULL;
-    status = visit_read_train(run->base, &built, err);
+    enum tt_status status = visit_read_train(run->base, &built, err);
     if (status != TT_OK)
         return tt_error_context(err, "the base image %s", run->base_reference);
     if (memcmp(built->session_id, run->train->session_id, sizeof built->session_id) != 0)
@@ -192,37 +181,57 @@ static enum tt_status open_base(struct post_run *run, struct tt_error *err)
     return check_base_is_encrypted(run, err);
 }
 
-static enum tt_status check_public(struct post_run *run, struct tt_error *err)
+enum tt_status post_run_check(struct post_run *run, struct tt_error *err)
 {
     enum tt_status status = check_configuration(run, err);
     if (status == TT_OK)
         status = check_definition(run, err);
+    if (status == TT_OK && !run->base)
+        status = post_run_open_base(run, err);
+    return status == TT_OK ? check_base(run, err) : status;
+}
+
+/* The results come by once; what may only be said of all of them together is checked when they did. */
+static enum tt_status encrypt_results(struct post_run *run, struct content_hash *hash, struct tt_error *err)
+{
+    struct tt_file_stream *stream TT_CLEANUP(tt_file_stream_free_cleanup) = NULL;
+    struct tt_image *ran = run->ran ? run->ran : run->visit.image;
+    struct content_transfer transfer = {
+        .folder = TT_TRAIN_RESULTS, .cipher = run->cipher, .hash = hash, .change = run->change};
+    enum tt_status status = tt_image_stream(ran, TT_TRAIN_RESULTS, &stream, err);
+    if (status == TT_OK)
+        status = content_encrypt(&transfer, stream, NULL, results_check_entry, &run->visit.results, err);
     if (status == TT_OK)
         status = results_check(run->visit.results, false, false, err);
-    if (status == TT_OK)
-        status = open_base(run, err);
+    run->report.results = transfer.done;
     return status;
 }
 
-/* Results first, hashed on the way; then the definition. Both under a new symmetric key. */
-static enum tt_status encrypt_all(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status hash_results(struct post_run *run, struct tt_error *err)
 {
     struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
-    enum tt_status status = symmetric_key_new(&run->symmetric, err);
+    enum tt_status status = content_hash_new(&hash, err);
     if (status == TT_OK)
-        status = tt_file_cipher_new(run->symmetric, &run->cipher, err);
-    if (status == TT_OK)
-        status = content_hash_new(&hash, err);
-    if (status == TT_OK)
-        status = content_transfer(run->visit.results, NULL, TT_TRAIN_RESULTS, CONTENT_ENCRYPT, run->cipher, hash,
-                                  change, &run->report.results, err);
+        status = encrypt_results(run, hash, err);
     if (status == TT_OK)
         status = content_hash_update(hash, run->train->session_id, sizeof run->train->session_id, err);
     if (status == TT_OK)
         status = content_hash_final(hash, run->report.result_hash, err);
+    return status;
+}
+
+/* Results first, hashed on the way; then the definition. Both under a new symmetric key. */
+static enum tt_status encrypt_all(struct post_run *run, struct tt_error *err)
+{
+    enum tt_status status = symmetric_key_new(&run->symmetric, err);
     if (status == TT_OK)
-        status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT,
-                                  run->cipher, NULL, change, &run->report.definition, err);
+        status = tt_file_cipher_new(run->symmetric, &run->cipher, err);
+    if (status == TT_OK)
+        status = hash_results(run, err);
+    struct content_transfer transfer = {.folder = TT_TRAIN_DEFINITION, .cipher = run->cipher, .change = run->change};
+    if (status == TT_OK)
+        status = content_encrypt_files(&transfer, run->visit.definition, run->definition.taken, err);
+    run->report.definition = transfer.done;
     return status;
 }
 
@@ -262,31 +271,60 @@ static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
     return status;
 }
 
-static enum tt_status add_configuration(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status add_configuration(struct post_run *run, struct tt_error *err)
 {
     enum tt_status status = symmetric_key_wrap_for_all(run->symmetric, &run->keys, run->train, err);
     if (status == TT_OK)
-        status = content_add(change, TT_TRAIN_CONFIG_PATH, run->train->text.data, run->train->text.length, err);
+        status = content_add(run->change, TT_TRAIN_CONFIG_PATH, run->train->text.data, run->train->text.length, err);
     if (status == TT_OK)
-        status = content_add(change, TT_TRAIN_KEY_PATH, run->train->creator_encrypted_key.data,
+        status = content_add(run->change, TT_TRAIN_KEY_PATH, run->train->creator_encrypted_key.data,
                              run->train->creator_encrypted_key.length, err);
     return status;
 }
 
-static enum tt_status make_visible(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status encrypt_and_sign(struct post_run *run, struct tt_error *err)
+{
+    struct blob_check *check TT_CLEANUP(blob_check_free_cleanup) = NULL;
+    enum tt_status status = blob_check_start(run->visit.image, run->base, &check, err);
+    if (status == TT_OK)
+        status = encrypt_all(run, err);
+    if (status == TT_OK)
+        status = blob_check_finish(TT_TAKE(check), err);
+    if (status == TT_OK)
+        status = sign_results(run, err);
+    if (status == TT_OK)
+        status = add_configuration(run, err);
+    return status;
+}
+
+static enum tt_status seal(struct post_run *run, struct tt_error *err)
 {
     static const struct tt_image_settings settings = {.created_by = "traintoken post-run"};
     const char *digest = NULL;
-    enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
+    enum tt_status status = tt_image_change_seal(run->change, &settings, &digest, err);
     if (status == TT_OK)
-        status = stop_report_fill(&run->report, run->train, run->stop->index, run->visit.image, digest, err);
-    if (status != TT_OK)
-        return status;
+        status = stop_report_fill(&run->report, run->train, run->stop->index, run->digest_before, digest, err);
+    return status;
+}
+
+enum tt_status post_run_build(struct post_run *run, struct tt_error *err)
+{
+    enum tt_status status = tt_image_change_new_in(run->base, run->options->image, &run->change, err);
+    if (status == TT_OK)
+        status = encrypt_and_sign(run, err);
+    return status == TT_OK ? seal(run, err) : status;
+}
+
+enum tt_status post_run_show(struct post_run *run, struct tt_error *err)
+{
     struct tt_state_record record = {.phase = TT_STATE_LEAVING,
                                      .image_before = run->report.digest_before,
                                      .image_after = run->report.digest_after,
                                      .config = run->visit.train->text};
-    return stop_switch(run->state, &record, TT_STATE_DONE, change, run->options->image, err);
+    enum tt_status status = stop_switch(run->state, &record, TT_STATE_DONE, run->change, run->options, err);
+    if (status == TT_OK)
+        run->report.base = TT_TAKE(run->base_reference);
+    return status;
 }
 
 /* The old state held plaintext. The new one is in place, so a failure here is a warning with what to do. */
@@ -296,48 +334,39 @@ static void remove_plaintext(const struct post_run *run)
     struct tt_error err = TT_ERROR_INIT;
     if (tt_image_sweep(run->options->image, run->report.digest_before, &still_used, &err) != TT_OK)
         tt_log(TT_LOG_WARNING,
-               "decrypted files are left in the image store, in blobs that no tag names (umoci gc removes them from a "
-               "layout): %s",
+               "decrypted files are left in the image store, in an image or blobs that no tag names (remove them with "
+               "'docker image prune', in a layout with 'umoci gc'): %s",
                err.message);
     else if (still_used)
         tt_log(TT_LOG_WARNING, "the decrypted train is still there: %s uses it", still_used);
 }
 
-static enum tt_status build_new_state(struct post_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status open_visit(struct post_run *run, struct tt_error *err)
 {
-    struct blob_check *check TT_CLEANUP(blob_check_free_cleanup) = NULL;
-    enum tt_status status = blob_check_start(run->visit.image, run->base, &check, err);
+    const struct tt_stop_options *options = run->options;
+    enum tt_status status = tt_image_recover(options->image, err);
     if (status == TT_OK)
-        status = encrypt_all(run, change, err);
-    if (status == TT_OK)
-        status = blob_check_finish(TT_TAKE(check), err);
-    if (status == TT_OK)
-        status = sign_results(run, err);
-    if (status == TT_OK)
-        status = add_configuration(run, change, err);
-    return status;
+        status = visit_open(options->image, options->platform, VISIT_RESULTS_LATER, &run->visit, err);
+    if (status != TT_OK)
+        return status;
+    run->digest_before = tt_image_digest(run->visit.image);
+    return take_verified_configuration(run, err);
 }
 
 enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop_report *ret_report,
                            struct tt_error *err)
 {
     struct post_run run TT_CLEANUP(post_run_clear) = {.options = options};
-    struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
-    enum tt_status status = tt_image_recover(options->image, err);
+    enum tt_status status = open_visit(&run, err);
     if (status == TT_OK)
-        status = visit_open(options->image, options->platform, &run.visit, err);
+        status = post_run_check(&run, err);
     if (status == TT_OK)
-        status = check_public(&run, err);
+        status = post_run_build(&run, err);
     if (status == TT_OK)
-        status = tt_image_change_new_in(run.base, options->image, &change, err);
-    if (status == TT_OK)
-        status = build_new_state(&run, change, err);
-    if (status == TT_OK)
-        status = make_visible(&run, change, err);
+        status = post_run_show(&run, err);
     if (status != TT_OK)
         return status;
     remove_plaintext(&run);
-    run.report.base = TT_TAKE(run.base_reference);
     *ret_report = run.report;
     run.report = (struct tt_stop_report){0};
     return TT_OK;

@@ -1,33 +1,19 @@
-#include "protocol/protocol.h"
+#include "protocol/pre_run.h"
 
 #include <string.h>
 
 #include "base/log.h"
-#include "protocol/blob_check.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
-#include "protocol/stop.h"
 #include "protocol/token_use.h"
-#include "protocol/visit.h"
 
 /* Blobs of up to this many bytes are checked before the token is asked for anything: that is cheap. Those of a larger
  * train are checked beside the decryption, and before anything of it becomes visible. */
 static const uint64_t CHEAP_BLOBS = 256 * 1024 * 1024;
 
-/* docs/protocol.md, "Pre-run". */
-struct pre_run {
-    const struct tt_stop_options *options;
-    struct visit visit;
-    struct definition_files definition;
-    const struct tt_stop *stop;
-    struct tt_state *state;
-    struct blob_check *blobs; /* under way; NULL once its outcome is known */
-    struct tt_file_cipher *cipher;
-    struct tt_stop_report report;
-};
-
-static void pre_run_clear(struct pre_run *run)
+void pre_run_clear(struct pre_run *run)
 {
+    tt_image_change_free(run->change);
     blob_check_free(run->blobs);
     tt_file_cipher_free(run->cipher);
     tt_state_free(run->state);
@@ -138,15 +124,17 @@ static enum tt_status check_definition_hash(struct pre_run *run, struct tt_error
     return not_as_hashed(status, "definition files", "its creator", err);
 }
 
-static enum tt_status decrypt_results(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status decrypt_results(struct pre_run *run, struct tt_error *err)
 {
     const struct tt_train *train = run->visit.train;
     struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
     uint8_t value[TT_SHA512_SIZE];
     enum tt_status status = content_hash_new(&hash, err);
+    struct content_transfer transfer = {
+        .folder = TT_TRAIN_RESULTS, .cipher = run->cipher, .hash = hash, .change = run->change};
     if (status == TT_OK)
-        status = content_transfer(run->visit.results, NULL, TT_TRAIN_RESULTS, CONTENT_DECRYPT, run->cipher, hash,
-                                  change, &run->report.results, err);
+        status = content_decrypt(&transfer, run->visit.results, NULL, err);
+    run->report.results = transfer.done;
     if (status == TT_OK)
         status = content_hash_update(hash, train->session_id, sizeof train->session_id, err);
     if (status == TT_OK)
@@ -156,23 +144,24 @@ static enum tt_status decrypt_results(struct pre_run *run, struct tt_image_chang
     return not_as_hashed(status, "results", "the last station", err);
 }
 
-static enum tt_status decrypt_both(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status decrypt_both(struct pre_run *run, struct tt_error *err)
 {
-    enum tt_status status = decrypt_results(run, change, err);
+    enum tt_status status = decrypt_results(run, err);
     if (status != TT_OK)
         return status;
-    status = content_transfer(run->visit.definition, run->definition.taken, TT_TRAIN_DEFINITION, CONTENT_DECRYPT,
-                              run->cipher, NULL, change, &run->report.definition, err);
+    struct content_transfer transfer = {.folder = TT_TRAIN_DEFINITION, .cipher = run->cipher, .change = run->change};
+    status = content_decrypt(&transfer, run->visit.definition, run->definition.taken, err);
+    run->report.definition = transfer.done;
     return not_as_hashed(status, "definition files", "its creator", err);
 }
 
 /* Where a blob is damaged, that is what to say, not what came of decrypting it. */
-static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status decrypt_all(struct pre_run *run, struct tt_error *err)
 {
     struct tt_error failure = TT_ERROR_INIT;
     enum tt_status status = check_definition_hash(run, &failure);
     if (status == TT_OK)
-        status = decrypt_both(run, change, &failure);
+        status = decrypt_both(run, &failure);
     if (run->blobs && (status == TT_OK || status == TT_TAMPERED)) {
         enum tt_status blobs = blob_check_finish(TT_TAKE(run->blobs), err);
         if (blobs != TT_OK)
@@ -183,43 +172,53 @@ static enum tt_status decrypt_all(struct pre_run *run, struct tt_image_change *c
     return status;
 }
 
-/* The record is written before the image changes: whenever the process dies, the next run can tell which it is. */
-static enum tt_status make_visible(struct pre_run *run, struct tt_image_change *change, struct tt_error *err)
+static enum tt_status seal(struct pre_run *run, struct tt_error *err)
 {
     static const struct tt_image_settings settings = {.created_by = "traintoken pre-run", .is_plaintext = true};
     const char *digest = NULL;
-    enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
+    enum tt_status status = tt_image_change_seal(run->change, &settings, &digest, err);
     if (status == TT_OK)
-        status = stop_report_fill(&run->report, run->visit.train, run->stop->index, run->visit.image, digest, err);
-    if (status != TT_OK)
-        return status;
+        status = stop_report_fill(&run->report, run->visit.train, run->stop->index, tt_image_digest(run->visit.image),
+                                  digest, err);
+    return status;
+}
+
+enum tt_status pre_run_build(struct pre_run *run, struct tt_error *err)
+{
+    const struct tt_stop_options *options = run->options;
+    enum tt_status status = tt_image_recover(options->image, err);
+    if (status == TT_OK)
+        status = visit_open(options->image, options->platform, VISIT_RESULTS_READ, &run->visit, err);
+    if (status == TT_OK)
+        status = check_public(run, err);
+    if (status == TT_OK)
+        status = unwrap(run, err);
+    if (status == TT_OK && !blobs_are_cheap(run->visit.image))
+        status = blob_check_start(run->visit.image, NULL, &run->blobs, err);
+    if (status == TT_OK)
+        status = tt_image_change_new(run->visit.image, &run->change, err);
+    if (status == TT_OK)
+        status = decrypt_all(run, err);
+    return status == TT_OK ? seal(run, err) : status;
+}
+
+/* The record is written before the image changes: whenever the process dies, the next run can tell which it is. */
+static enum tt_status make_visible(struct pre_run *run, struct tt_error *err)
+{
     struct tt_state_record record = {.phase = TT_STATE_ENTERING,
                                      .image_before = run->report.digest_before,
                                      .image_after = run->report.digest_after,
                                      .config = run->visit.train->text};
-    return stop_switch(run->state, &record, TT_STATE_ENTERED, change, run->options->image, err);
+    return stop_switch(run->state, &record, TT_STATE_ENTERED, run->change, run->options, err);
 }
 
 enum tt_status tt_pre_run(const struct tt_stop_options *options, struct tt_stop_report *ret_report,
                           struct tt_error *err)
 {
     struct pre_run run TT_CLEANUP(pre_run_clear) = {.options = options};
-    struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
-    enum tt_status status = tt_image_recover(options->image, err);
+    enum tt_status status = pre_run_build(&run, err);
     if (status == TT_OK)
-        status = visit_open(options->image, options->platform, &run.visit, err);
-    if (status == TT_OK)
-        status = check_public(&run, err);
-    if (status == TT_OK)
-        status = unwrap(&run, err);
-    if (status == TT_OK && !blobs_are_cheap(run.visit.image))
-        status = blob_check_start(run.visit.image, NULL, &run.blobs, err);
-    if (status == TT_OK)
-        status = tt_image_change_new(run.visit.image, &change, err);
-    if (status == TT_OK)
-        status = decrypt_all(&run, change, err);
-    if (status == TT_OK)
-        status = make_visible(&run, change, err);
+        status = make_visible(&run, err);
     if (status != TT_OK)
         return status;
     *ret_report = run.report;

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "crypto/private_key.h"
+#include "image/execution.h"
 #include "image/image.h"
 #include "train/train.h"
 
@@ -70,6 +71,25 @@ TT_MUST_USE enum tt_status tt_pre_run(const struct tt_stop_options *options, str
 TT_MUST_USE enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop_report *ret_report,
                                        struct tt_error *err);
 void tt_stop_report_clear(struct tt_stop_report *report);
+
+/* --- run: a whole stop --- */
+
+struct tt_run_options {
+    struct tt_stop_options stop;
+    const struct tt_execution_options *execution;
+};
+
+struct tt_run_report {
+    struct tt_stop_report pre;
+    struct tt_stop_report post; /* digest_before is pre's: nobody saw the state in between */
+    double seconds;             /* that the train's code ran */
+};
+
+/* Pre-run, execution and post-run in one, where the image's store can run images: the image is as it came until its
+ * next state is there. Only the results are taken from the run. TT_TRAIN_FAILED when the code failed. */
+TT_MUST_USE enum tt_status tt_run(const struct tt_run_options *options, struct tt_run_report *ret_report,
+                                  struct tt_error *err);
+void tt_run_report_clear(struct tt_run_report *report);
 
 /* --- verify: all that public data can decide --- */
 

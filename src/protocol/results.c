@@ -7,6 +7,7 @@
 #include "archive/tar_files.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
+#include "protocol/content_reader.h"
 #include "protocol/token_use.h"
 #include "protocol/visit.h"
 
@@ -63,7 +64,7 @@ static enum tt_status open_source(struct opening *opening, struct tt_error *err)
     enum tt_status status = tt_image_reference_check(opening->options->source, err);
     if (status != TT_OK)
         return tt_error_context(err, "there is no file of that name, and as an image reference");
-    return visit_open(opening->options->source, opening->options->platform, &opening->visit, err);
+    return visit_open(opening->options->source, opening->options->platform, VISIT_RESULTS_READ, &opening->visit, err);
 }
 
 static enum tt_status check_position(struct opening *opening, struct tt_error *err)
@@ -172,8 +173,9 @@ static bool is_link(const struct tt_entry *entry)
 static enum tt_status unpack(struct opening *opening, struct unpacking *unpacking, struct content_hash *hash,
                              struct tt_error *err)
 {
+    struct content_reader *reader TT_CLEANUP(content_reader_free_cleanup) = NULL;
     const struct tt_file_set *files = opening->visit.results;
-    enum tt_status status = TT_OK;
+    enum tt_status status = content_reader_new(hash, take_plain, unpacking, &reader, err);
     for (size_t i = 1; status == TT_OK && i < tt_file_set_count(files); i++) {
         const struct tt_entry *entry = tt_file_set_entry(files, i);
         if (is_link(entry))
@@ -182,7 +184,7 @@ static enum tt_status unpack(struct opening *opening, struct unpacking *unpackin
         if (status != TT_OK || entry->type != TT_ENTRY_FILE)
             continue;
         unpacking->done.files++;
-        status = content_read(files, i, opening->cipher, hash, take_plain, unpacking, err);
+        status = content_read(reader, files, i, opening->cipher, err);
     }
     return status;
 }

@@ -336,13 +336,14 @@ static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_chan
     enum tt_status status = symmetric_key_new(&symmetric, err);
     if (status == TT_OK)
         status = tt_file_cipher_new(symmetric, &cipher, err);
+    struct content_transfer transfer = {.folder = TT_TRAIN_DEFINITION, .cipher = cipher, .change = change};
     if (status == TT_OK)
         status = tt_image_change_replace(change, &results, err);
     if (status == TT_OK)
-        status = content_transfer(seal->definition, NULL, TT_TRAIN_DEFINITION, CONTENT_ENCRYPT, cipher, NULL, change,
-                                  &seal->report.definition, err);
+        status = content_encrypt_files(&transfer, seal->definition, NULL, err);
     if (status == TT_OK)
         status = check_unchanged(seal, err);
+    seal->report.definition = transfer.done;
     if (status == TT_OK)
         status = symmetric_key_wrap_for_all(symmetric, &seal->keys, seal->train, err);
     return status;

@@ -11,13 +11,13 @@ enum tt_status stop_open_state(const struct tt_stop_options *options, const stru
 }
 
 enum tt_status stop_report_fill(struct tt_stop_report *report, const struct tt_train *train, size_t stop,
-                                const struct tt_image *image, const char *digest_after, struct tt_error *err)
+                                const char *digest_before, const char *digest_after, struct tt_error *err)
 {
     memcpy(report->session_id, train->session_id, sizeof report->session_id);
     report->stop = stop;
     report->stop_count = train->stop_count;
     report->train = train->id ? strdup(train->id) : NULL;
-    report->digest_before = strdup(tt_image_digest(image));
+    report->digest_before = strdup(digest_before);
     report->digest_after = strdup(digest_after);
     if ((train->id && !report->train) || !report->digest_before || !report->digest_after)
         return tt_error_memory(err);
@@ -32,20 +32,45 @@ static void restore(struct tt_state *state, const struct tt_state_record *old)
         tt_log(TT_LOG_WARNING, "the station's record of this train could not be put back: %s", ignored.message);
 }
 
+/* After a failure: what the image is now. A broken connection may hide that the change came about. */
+enum outcome { IS_OLD, IS_NEW, IS_UNKNOWN };
+
+static enum outcome look(const struct tt_stop_options *options, const char *digest_after)
+{
+    struct tt_image *image TT_CLEANUP(tt_image_free_cleanup) = NULL;
+    struct tt_image_options how = {.platform = options->platform};
+    struct tt_error ignored = TT_ERROR_INIT;
+    if (tt_image_open(options->image, &how, &image, &ignored) != TT_OK)
+        return IS_UNKNOWN;
+    return strcmp(tt_image_digest(image), digest_after) == 0 ? IS_NEW : IS_OLD;
+}
+
+static enum tt_status commit(struct tt_state *state, const struct tt_state_record *record,
+                             const struct tt_state_record *old, struct tt_image_change *change,
+                             const struct tt_stop_options *options, struct tt_error *err)
+{
+    enum tt_status status = tt_image_change_commit(change, options->image, NULL, err);
+    if (status == TT_OK)
+        return TT_OK;
+    enum outcome outcome = look(options, record->image_after);
+    if (outcome == IS_NEW)
+        return TT_OK;
+    if (outcome == IS_OLD)
+        restore(state, old);
+    return status;
+}
+
 enum tt_status stop_switch(struct tt_state *state, struct tt_state_record *record, enum tt_state_phase done,
-                           struct tt_image_change *change, const char *reference, struct tt_error *err)
+                           struct tt_image_change *change, const struct tt_stop_options *options, struct tt_error *err)
 {
     struct tt_state_record old TT_CLEANUP(tt_state_record_clear) = {0};
     enum tt_status status = tt_state_record_copy(tt_state_record(state), &old, err);
     if (status == TT_OK)
         status = tt_state_write(state, record, err);
+    if (status == TT_OK)
+        status = commit(state, record, &old, change, options, err);
     if (status != TT_OK)
         return status;
-    status = tt_image_change_commit(change, reference, NULL, err);
-    if (status != TT_OK) {
-        restore(state, &old);
-        return status;
-    }
     /* The image has changed: from here on there is no failure, as "about to" and the new digest say the same. */
     struct tt_error ignored = TT_ERROR_INIT;
     record->phase = done;

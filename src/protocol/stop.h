@@ -11,13 +11,13 @@ TT_MUST_USE enum tt_status stop_open_state(const struct tt_stop_options *options
 
 /* Fills train, session, stop and the digests before and after. */
 TT_MUST_USE enum tt_status stop_report_fill(struct tt_stop_report *report, const struct tt_train *train, size_t stop,
-                                            const struct tt_image *image, const char *digest_after,
-                                            struct tt_error *err);
+                                            const char *digest_before, const char *digest_after, struct tt_error *err);
 
 /* The moment of the change: writes `record` (its phase says "about to"), makes the sealed change visible under
- * `reference`, and notes `done` as the phase. Killed in between, the record and the image's digest together tell the
- * next run what happened. */
+ * the reference of the image, and notes `done` as the phase. Killed in between, the record and the image's digest
+ * together tell the next run what happened. */
 TT_MUST_USE enum tt_status stop_switch(struct tt_state *state, struct tt_state_record *record, enum tt_state_phase done,
-                                       struct tt_image_change *change, const char *reference, struct tt_error *err);
+                                       struct tt_image_change *change, const struct tt_stop_options *options,
+                                       struct tt_error *err);
 
 #endif

@@ -68,7 +68,7 @@ enum tt_status tt_verify(const char *image, const struct tt_image_options *optio
 {
     struct visit visit TT_CLEANUP(visit_clear) = {0};
     struct tt_verify_report report = {0};
-    enum tt_status status = visit_open(image, options ? options->platform : NULL, &visit, err);
+    enum tt_status status = visit_open(image, options ? options->platform : NULL, VISIT_RESULTS_LISTED, &visit, err);
     if (status == TT_OK)
         status = check_visit(&visit, sink, user, &report.position, &report.decrypted, err);
     if (status != TT_OK)

@@ -26,31 +26,51 @@ enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_tr
     return status;
 }
 
-static enum tt_status open_files(struct visit *visit, struct tt_error *err)
+static enum tt_status list_results(struct visit *visit, struct tt_error *err)
+{
+    struct tt_file_stream *stream TT_CLEANUP(tt_file_stream_free_cleanup) = NULL;
+    const struct tt_entry *entry = NULL;
+    enum tt_status status = tt_image_stream(visit->image, TT_TRAIN_RESULTS, &stream, err);
+    do {
+        if (status == TT_OK)
+            status = tt_file_stream_next(stream, &entry, err);
+    } while (status == TT_OK && entry);
+    return status == TT_OK ? tt_file_stream_listing(stream, &visit->results, err) : status;
+}
+
+static enum tt_status open_files(struct visit *visit, enum visit_results results, struct tt_error *err)
 {
     enum tt_status status = tt_image_files(visit->image, TT_TRAIN_DEFINITION, &visit->definition, err);
-    if (status == TT_OK)
+    if (status == TT_OK && results == VISIT_RESULTS_READ)
         status = tt_image_files(visit->image, TT_TRAIN_RESULTS, &visit->results, err);
+    if (status == TT_OK && results == VISIT_RESULTS_LISTED)
+        status = list_results(visit, err);
     return status;
 }
 
-enum tt_status visit_open(const char *reference, const char *platform, struct visit *ret_visit, struct tt_error *err)
+enum tt_status visit_image(struct tt_image *image, enum visit_results results, struct visit *ret_visit,
+                           struct tt_error *err)
 {
-    struct visit visit TT_CLEANUP(visit_clear) = {0};
-    struct tt_image_options options = {.platform = platform};
-    enum tt_status status = tt_image_open(reference, &options, &visit.image, err);
-    if (status != TT_OK)
-        return status;
-    status = visit_read_train(visit.image, &visit.train, err);
+    struct visit visit TT_CLEANUP(visit_clear) = {.image = image};
+    enum tt_status status = visit_read_train(visit.image, &visit.train, err);
     if (status == TT_OK)
         status = train_keys_parse(visit.train, &visit.keys, err);
     if (status == TT_OK)
-        status = open_files(&visit, err);
+        status = open_files(&visit, results, err);
     if (status != TT_OK)
         return status;
     *ret_visit = visit;
     visit = (struct visit){0};
     return TT_OK;
+}
+
+enum tt_status visit_open(const char *reference, const char *platform, enum visit_results results,
+                          struct visit *ret_visit, struct tt_error *err)
+{
+    struct tt_image_options options = {.platform = platform};
+    struct tt_image *image = NULL;
+    enum tt_status status = tt_image_open(reference, &options, &image, err);
+    return status == TT_OK ? visit_image(image, results, ret_visit, err) : status;
 }
 
 bool visit_is_decrypted(const struct visit *visit)

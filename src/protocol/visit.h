@@ -13,13 +13,22 @@ struct visit {
     struct tt_train *train; /* the configuration in the image */
     struct train_keys keys;
     struct tt_file_set *definition;
-    struct tt_file_set *results;
+    struct tt_file_set *results; /* NULL with VISIT_RESULTS_LATER */
+};
+
+enum visit_results {
+    VISIT_RESULTS_READ,   /* to be read, more than once and in any order */
+    VISIT_RESULTS_LISTED, /* a listing, without the contents */
+    VISIT_RESULTS_LATER   /* the caller streams them */
 };
 
 /* Opens the image, parses its configuration and keys, lists definition and results. TT_MALFORMED when it is no train.
  * The rules for files are definition_check's and results_check's (file_rules.c). */
-TT_MUST_USE enum tt_status visit_open(const char *reference, const char *platform, struct visit *ret_visit,
-                                      struct tt_error *err);
+TT_MUST_USE enum tt_status visit_open(const char *reference, const char *platform, enum visit_results results,
+                                      struct visit *ret_visit, struct tt_error *err);
+/* The same for an image that is open. It is the visit's from here on, whatever happens. */
+TT_MUST_USE enum tt_status visit_image(struct tt_image *image, enum visit_results results, struct visit *ret_visit,
+                                       struct tt_error *err);
 void visit_clear(struct visit *visit);
 
 /* Whether the definition lies in the image as plaintext: pre-run was here, and perhaps the train's code. */
@@ -53,5 +62,9 @@ TT_MUST_USE enum tt_status definition_check(const struct tt_train *train, const 
  * ones can have. `first_stop`: nothing but folders. TT_TAMPERED names the file. */
 TT_MUST_USE enum tt_status results_check(const struct tt_file_set *files, bool encrypted, bool first_stop,
                                          struct tt_error *err);
+
+/* What results_check says of one entry without knowing the others: the folder itself is one, and nothing is a device,
+ * pipe or socket. */
+TT_MUST_USE enum tt_status results_check_entry(const struct tt_entry *entry, struct tt_error *err);
 
 #endif

@@ -18,8 +18,8 @@ NO_MODULE = "/nonexistent/module.so"
 
 class References(Case):
     def test_syntax(self):
-        for reference in ("oci", "oci:", "oci::", "oci::tag", "docker://host/name:tag", "docker-daemon:name:tag",
-                          "name", "name:tag", "./layout", "/layout", "dir:/tmp", "oci:dir:",
+        for reference in ("Name", "oci:", "oci::", "oci::tag", "docker://host/name:tag", "docker-daemon:",
+                          "docker-daemon:NAME", "name:", "name:-t", "./layout", "/layout", "dir:/tmp", "oci:dir:",
                           "oci:dir:ta g", "oci:dir:-a", "oci:dir:../x", "oci:dir:" + "t" * 300, "oci:dir:é", "",
                           "OCI:dir:tag"):
             for command in ("verify", "inspect", "pre-run"):

@@ -17,10 +17,46 @@ static void references(void)
 {
     struct tt_error err = TT_ERROR_INIT;
     char *text = NULL;
-    static const char *const good[] = {"oci:dir", "oci:/a/b:latest", "oci:.:v1.2-x_y", "oci:d:docker.io/lib/x:1@2"};
-    static const char *const bad[] = {"",        "dir",           "oci:",     "oci::latest",       "oci:d:",
-                                      "oci:d:-", "oci:d:a b",     "oci:d:\n", "docker://host/x:1", "docker-daemon:x",
-                                      "OCI:dir", "oci:d:\xc3\xa9"};
+    static const char digest[] = "h.io/n@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    static const char *const good[] = {"oci:dir",
+                                       "oci:/a/b:latest",
+                                       "oci:.:v1.2-x_y",
+                                       "oci:d:docker.io/lib/x:1@2",
+                                       "dir",
+                                       "name:Tag_1.2-x",
+                                       "localhost:5000/a/b",
+                                       "h.example:443/a_b/c--d:t",
+                                       "docker-daemon:x",
+                                       "docker-daemon:h:1/x:y",
+                                       digest};
+    static const char *const bad[] = {"",
+                                      "Dir",
+                                      "a//b",
+                                      "a/",
+                                      "/a",
+                                      "a:",
+                                      "a:b:c",
+                                      "a@sha256:12",
+                                      "a@md5:00",
+                                      "a:t@sha256:00",
+                                      "-a",
+                                      "a-",
+                                      "a:.t",
+                                      "docker-daemon:",
+                                      "docker-daemon:A",
+                                      "dir:/tmp",
+                                      "h:x/a",
+                                      "a b",
+                                      "a\x01",
+                                      "oci:",
+                                      "oci::latest",
+                                      "oci:d:",
+                                      "oci:d:-",
+                                      "oci:d:a b",
+                                      "oci:d:\n",
+                                      "docker://host/x:1",
+                                      "OCI:dir",
+                                      "oci:d:\xc3\xa9"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         CU_ASSERT_EQUAL(tt_image_reference_check(good[i], &err), TT_OK);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)

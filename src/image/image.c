@@ -250,11 +250,16 @@ enum tt_status tt_image_change_open(struct tt_image_change *change, struct tt_im
 }
 
 enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference, const char *also,
-                                      struct tt_error *err)
+                                      bool *ret_in_doubt, struct tt_error *err)
 {
     struct tt_reference parsed TT_CLEANUP(tt_reference_clear) = {0};
+    bool in_doubt = false;
     enum tt_status status = tt_reference_parse(reference, &parsed, err);
-    return status == TT_OK ? change->store->change_commit(change->state, &parsed, also, err) : status;
+    if (status == TT_OK)
+        status = change->store->change_commit(change->state, &parsed, also, &in_doubt, err);
+    if (ret_in_doubt)
+        *ret_in_doubt = in_doubt;
+    return status;
 }
 
 enum tt_status tt_image_sweep(const char *reference, const char *removed_digest, char **ret_still_used,

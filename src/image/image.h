@@ -107,10 +107,10 @@ TT_MUST_USE enum tt_status tt_image_change_open(struct tt_image_change *change, 
 
 /* Makes the sealed change visible under `reference` (same store as the parent's, or a layout that is made) and, unless
  * it is NULL, under the tag `also` beside it: both at once (in an engine `also` first), atomically and durably. May be
- * called again for further references. After a failure, the image under `reference` may be the new one all the same
- * when the connection to an engine broke: open it to know. */
+ * called again for further references. After a failure, *ret_in_doubt (may be NULL) tells whether the image may be the
+ * new one all the same, because an engine's reply was lost: open it to know. */
 TT_MUST_USE enum tt_status tt_image_change_commit(struct tt_image_change *change, const char *reference,
-                                                  const char *also, struct tt_error *err);
+                                                  const char *also, bool *ret_in_doubt, struct tt_error *err);
 
 /* Removes what a store still holds of images that no tag names any more: after post-run, the plaintext. What is still
  * used is left, and *ret_still_used says by what, with what to do: "the tag 'x' (...)", "the container 'y' (docker rm

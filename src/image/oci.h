@@ -364,7 +364,7 @@ enum tt_status oci_change_data(void *state, const void *data, size_t length, str
 enum tt_status oci_change_seal(void *state, const struct tt_image_settings *settings, const char **ret_digest,
                                struct tt_error *err);
 enum tt_status oci_change_commit(void *state, const struct tt_reference *reference, const char *also,
-                                 struct tt_error *err);
+                                 bool *ret_in_doubt, struct tt_error *err);
 enum tt_status oci_sweep(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
                          struct tt_error *err);
 

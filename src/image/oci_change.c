@@ -203,8 +203,9 @@ enum tt_status oci_change_seal(void *state, const struct tt_image_settings *sett
 }
 
 enum tt_status oci_change_commit(void *state, const struct tt_reference *reference, const char *also,
-                                 struct tt_error *err)
+                                 bool *ret_in_doubt, struct tt_error *err)
 {
+    *ret_in_doubt = false;
     struct oci_change *change = state;
     if (change->manifest_text.length == 0 || change->marker_count == COMMIT_LIMIT)
         return tt_error_set(err, TT_INTERNAL, "the change is not sealed, or was committed too often");

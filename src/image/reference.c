@@ -82,7 +82,8 @@ static bool is_host(const char *part, size_t length)
     const char *colon = part[0] == '[' ? memchr(part, ']', length) : part;
     colon = colon ? memchr(colon, ':', length - (size_t)(colon - part)) : NULL;
     size_t host = colon ? (size_t)(colon - part) : length;
-    if (host == 0 || (colon && strspn(colon + 1, "0123456789") != length - host - 1) || (colon && host + 1 == length))
+    if ((!is_alphanumeric(part[0]) && part[0] != '[') ||
+        (colon && strspn(colon + 1, "0123456789") != length - host - 1) || (colon && host + 1 == length))
         return false;
     for (size_t i = 0; i < host; i++)
         if (!is_alphanumeric(part[i]) && !strchr("-.[]:", part[i]))

@@ -53,8 +53,9 @@ struct tt_image_store {
                                   struct tt_error *err);
     /* As `open`, of the sealed change. NULL: cannot be done. */
     enum tt_status (*change_open)(void *state, struct tt_image *image, struct tt_error *err);
+    /* *ret_in_doubt: after a failure, whether the change may have come about all the same (a reply was lost). */
     enum tt_status (*change_commit)(void *state, const struct tt_reference *reference, const char *also,
-                                    struct tt_error *err);
+                                    bool *ret_in_doubt, struct tt_error *err);
 
     enum tt_status (*sweep)(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,
                             struct tt_error *err);

@@ -361,7 +361,7 @@ static enum tt_status make_visible(struct seal *seal, struct tt_image_change *ch
     if (status == TT_OK)
         status = tt_image_reference_sibling(seal->options->image, "base", &seal->report.base, err);
     if (status == TT_OK)
-        status = tt_image_change_commit(change, seal->options->image, "base", err);
+        status = tt_image_change_commit(change, seal->options->image, "base", NULL, err);
     return status;
 }
 

@@ -32,7 +32,7 @@ static void restore(struct tt_state *state, const struct tt_state_record *old)
         tt_log(TT_LOG_WARNING, "the station's record of this train could not be put back: %s", ignored.message);
 }
 
-/* After a failure: what the image is now. A broken connection may hide that the change came about. */
+/* What the image is now, after a change that may have come about or not. */
 enum outcome { IS_OLD, IS_NEW, IS_UNKNOWN };
 
 static enum outcome look(const struct tt_stop_options *options, const char *digest_after)
@@ -49,10 +49,11 @@ static enum tt_status commit(struct tt_state *state, const struct tt_state_recor
                              const struct tt_state_record *old, struct tt_image_change *change,
                              const struct tt_stop_options *options, struct tt_error *err)
 {
-    enum tt_status status = tt_image_change_commit(change, options->image, NULL, err);
+    bool in_doubt = false;
+    enum tt_status status = tt_image_change_commit(change, options->image, NULL, &in_doubt, err);
     if (status == TT_OK)
         return TT_OK;
-    enum outcome outcome = look(options, record->image_after);
+    enum outcome outcome = in_doubt ? look(options, record->image_after) : IS_OLD;
     if (outcome == IS_NEW)
         return TT_OK;
     if (outcome == IS_OLD)

@@ -25,7 +25,7 @@ class References(Case):
             for command in ("verify", "inspect", "pre-run"):
                 with self.subTest(reference=reference, command=command):
                     more = {"station": "alpha", "module": NO_MODULE} if command == "pre-run" else {}
-                    self.refused(2, ["oci:"] if reference else [], command, reference, **more)
+                    self.refused(2, ["oci:" if not reference.startswith("docker:") else "pull"] if reference else [], command, reference, **more)
 
     def test_the_default_tag_is_latest(self):
         layout = self.layout_at(0)

@@ -156,7 +156,7 @@ class Json(OutputCase):
     def test_errors(self):
         layout = self.layout_at(1)
         cases = [
-            (2, "usage", ["verify", "--json", "nonsense"], {}),
+            (2, "usage", ["verify", "--json", "./nonsense"], {}),
             (3, "malformed", ["verify", "--json", self.layout({})], {}),
             (4, "tampered", ["verify", "--json", self.layout(edited(sample_at(0), "hash", "00" * 64))], {}),
             (5, "untrusted", ["pre-run", "--json", layout], {"station": "beta", "key": "alpha"}),

@@ -76,7 +76,7 @@ static enum tt_status replace(const char *reference, const char *target, const c
         status = tt_image_change_data(change, text, strlen(text), err);
     if (status == TT_OK)
         status = tt_image_change_seal(change, NULL, &digest, err);
-    return status == TT_OK ? tt_image_change_commit(change, target, NULL, err) : status;
+    return status == TT_OK ? tt_image_change_commit(change, target, NULL, NULL, err) : status;
 }
 
 int main(int argc, char **argv)

@@ -633,8 +633,8 @@ static void changes_show_when_committed(void)
     CU_ASSERT_EQUAL_FATAL(tt_image_change_new(image, &change, &last), TT_OK);
     CU_ASSERT_EQUAL_FATAL(fill_change(change, "new text"), TT_OK);
     CU_ASSERT_EQUAL(layout_count_files(layout.path), before);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, &last), TT_OK);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "again"), NULL, &last), TT_OK);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, NULL, &last), TT_OK);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "again"), NULL, NULL, &last), TT_OK);
     tt_image_change_free(change);
     CU_ASSERT_EQUAL(layout_count_files(layout.path), before + 3);
     static const char *const tags[] = {"latest", "again"};
@@ -683,7 +683,7 @@ static void new_layouts(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(image);
     CU_ASSERT_EQUAL_FATAL(tt_image_change_new_in(image, layout_reference(&made, "base"), &change, &last), TT_OK);
     CU_ASSERT_EQUAL_FATAL(fill_change(change, "text"), TT_OK);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&made, "latest"), "base", &last), TT_OK);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&made, "latest"), "base", NULL, &last), TT_OK);
     tt_image_change_free(change);
     CU_ASSERT_EQUAL(layout_count_files(made.path), 6); /* oci-layout, index, manifest, configuration, two layers */
     struct tt_image *base TT_CLEANUP(tt_image_free_cleanup) = open_image(&made, "base");
@@ -699,7 +699,7 @@ static void new_layouts(void)
     unlink(path);
     CU_ASSERT_EQUAL_FATAL(tt_image_change_new_in(image, layout_reference(&busy, "x"), &change, &last), TT_OK);
     CU_ASSERT_EQUAL_FATAL(fill_change(change, "text"), TT_OK);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&busy, "x"), NULL, &last), TT_STORE);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&busy, "x"), NULL, NULL, &last), TT_STORE);
     tt_image_change_free(change);
     CU_ASSERT_EQUAL(layout_count_files(busy.path), 0);
 }
@@ -716,7 +716,7 @@ static void copies_are_verified(void)
     layout_flip(&layout, layout.layers[0].digest, 512 * 2 + 1);
     CU_ASSERT_EQUAL_FATAL(tt_image_change_new_in(image, layout_reference(&made, "x"), &change, &last), TT_OK);
     CU_ASSERT_EQUAL_FATAL(fill_change(change, "text"), TT_OK);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&made, "x"), NULL, &last), TT_TAMPERED);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&made, "x"), NULL, NULL, &last), TT_TAMPERED);
     tt_image_change_free(change);
     CU_ASSERT_NOT_EQUAL(access(made.path, F_OK), 0);
 }
@@ -735,7 +735,7 @@ static void other_entries_of_the_index_stay(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(image);
     CU_ASSERT_EQUAL_FATAL(tt_image_change_new(image, &change, &last), TT_OK);
     CU_ASSERT_EQUAL_FATAL(fill_change(change, "text"), TT_OK);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, &last), TT_OK);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, NULL, &last), TT_OK);
     tt_image_change_free(change);
     char path[256];
     char text[4096] = "";
@@ -763,7 +763,7 @@ static enum tt_status change_to(const char *reference, const char *text, char re
     if (status == TT_OK)
         status = fill_change(change, text);
     if (status == TT_OK)
-        status = tt_image_change_commit(change, reference, NULL, &last);
+        status = tt_image_change_commit(change, reference, NULL, NULL, &last);
     if (status == TT_OK)
         snprintf(removed, MADE_DIGEST, "%s", tt_image_digest(image));
     return status;
@@ -791,12 +791,13 @@ static void sweeping(void)
         if (kept) {
             CU_ASSERT_EQUAL_FATAL(tt_image_change_new(decrypted, &change, &last), TT_OK);
             CU_ASSERT_EQUAL_FATAL(fill_change(change, "backup"), TT_OK);
-            CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "backup"), NULL, &last), TT_OK);
+            CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "backup"), NULL, NULL, &last),
+                            TT_OK);
             tt_image_change_free(change);
         }
         CU_ASSERT_EQUAL_FATAL(tt_image_change_new(base, &change, &last), TT_OK);
         CU_ASSERT_EQUAL_FATAL(fill_change(change, "ciphertext"), TT_OK);
-        CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, &last), TT_OK);
+        CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, NULL, &last), TT_OK);
         CU_ASSERT_EQUAL(
             tt_image_sweep(layout_reference(&layout, "latest"), tt_image_digest(decrypted), &still_used, &last), TT_OK);
         tt_image_change_free(change);
@@ -889,7 +890,8 @@ static void kills_leave_no_new_layout(void)
             struct tt_image *image = open_image(&layout, "latest");
             struct tt_image_change *change = NULL;
             if (!image || tt_image_change_new_in(image, reference, &change, &last) != TT_OK ||
-                fill_change(change, "text") != TT_OK || tt_image_change_commit(change, reference, NULL, &last) != TT_OK)
+                fill_change(change, "text") != TT_OK ||
+                tt_image_change_commit(change, reference, NULL, NULL, &last) != TT_OK)
                 _exit(1);
             pause();
         }
@@ -909,7 +911,7 @@ static void kills_leave_no_new_layout(void)
         struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
         CU_ASSERT_EQUAL_FATAL(tt_image_change_new_in(image, reference, &change, &last), TT_OK);
         CU_ASSERT_EQUAL_FATAL(fill_change(change, "text"), TT_OK);
-        CU_ASSERT_EQUAL(tt_image_change_commit(change, reference, NULL, &last), TT_OK);
+        CU_ASSERT_EQUAL(tt_image_change_commit(change, reference, NULL, NULL, &last), TT_OK);
     }
 }
 
@@ -922,7 +924,7 @@ static void the_living_are_left_alone(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(image);
     CU_ASSERT_EQUAL_FATAL(tt_image_change_new(image, &change, &last), TT_OK);
     CU_ASSERT_EQUAL_FATAL(fill_change(change, "text"), TT_OK);
-    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, &last), TT_OK);
+    CU_ASSERT_EQUAL(tt_image_change_commit(change, layout_reference(&layout, "latest"), NULL, NULL, &last), TT_OK);
     CU_ASSERT_EQUAL(tt_image_recover(layout_reference(&layout, "latest"), &last), TT_OK);
     CU_ASSERT_TRUE(layout_has(&layout, layout.manifest));
     tt_image_change_free(change);

@@ -13,11 +13,13 @@ import functools
 import http.client
 import io
 import json
+import mmap
 import os
 import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -467,9 +469,17 @@ class Engine(Api, Server):
 
     def holding(self, *markers):
         """Files among its data with one of these bytes in them."""
-        found = subprocess.run(["grep", "-rlaF", *(word for one in markers for word in ("-e", one.decode())),
-                                self.data], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-        return sorted(path.removeprefix(self.data + "/") for path in found.stdout.splitlines())
+        found = []
+        for root, _, names in os.walk(self.data):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    status = os.lstat(f"{root}/{name}")
+                    if stat.S_ISREG(status.st_mode) and status.st_size > 0:
+                        with open(f"{root}/{name}", "rb") as stream, \
+                                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                            if any(content.find(marker) >= 0 for marker in markers):
+                                found.append(f"{root}/{name}".removeprefix(self.data + "/"))
+        return sorted(found)
 
 
 @functools.cache

@@ -57,12 +57,17 @@ static enum tt_status reserve(struct tt_file_stream *stream, struct tt_error *er
 static enum tt_status check_order(const struct tt_file_stream *stream, const struct tt_entry *entry,
                                   struct tt_error *err)
 {
-    if (stream->count == 0 || tt_path_compare(stream->entries[stream->count - 1].path, entry->path) < 0)
+    const struct tt_entry *before = stream->count > 0 ? &stream->entries[stream->count - 1] : NULL;
+    if (!before)
+        return TT_OK;
+    if (before->type != TT_ENTRY_FOLDER && tt_path_is_under(entry->path, before->path))
+        return tt_error_set(err, TT_STORE, "the image store sends /%s, which lies below something that is no folder",
+                            entry->path);
+    if (tt_path_compare(before->path, entry->path) < 0)
         return TT_OK;
     return tt_error_set(err, TT_STORE,
-                        "the image store sends files in an order that the protocol does not have: /%s came "
-                        "after /%s",
-                        entry->path, stream->entries[stream->count - 1].path);
+                        "the image store sends files in an order that the protocol does not have: /%s came after /%s",
+                        entry->path, before->path);
 }
 
 enum tt_status tt_file_stream_next(struct tt_file_stream *stream, const struct tt_entry **ret_entry,

@@ -16,11 +16,8 @@ static void print(const struct output *output, const struct stop_command *comman
 
 static void print_json(const struct output *output, const struct stop_command *command)
 {
-    const struct tt_stop_report *report = &command->report;
     cJSON *object = stop_command_json(command);
-    output_add_text(object, "base", report->base);
-    output_add_hex(object, "result_hash", report->result_hash, sizeof report->result_hash);
-    output_add_hex(object, "route_digest", report->route_digest, sizeof report->route_digest);
+    stop_command_add_signed(object, &command->report);
     output_result(output, "post-run", object);
 }
 
@@ -32,11 +29,13 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
         "everything anew, on the train's base image, for the next stop. Only /opt/pht_results is taken over.",
         1};
     struct stop_command command TT_CLEANUP(stop_command_clear) = STOP_COMMAND_INIT;
+    bool rebase = false; /* the existing implementation's word for what is always done here */
     const struct cli_option options[] = {
         STOP_OPTION_ROWS(command),
         {"base", 0, CLI_TEXT, &command.options.base, "REF", "base image (default: the tag 'base' beside IMAGE)"},
         {"config", 0, CLI_TEXT, &command.options.config_file, "FILE",
          "verified configuration, where there is no record"},
+        {"rebase", 0, CLI_FLAG, &rebase, NULL, "accepted and changes nothing: the base image is always what is used"},
         {0}};
     const struct cli_option *common = command_common_options(output, &command.options.platform);
     const char *image = NULL;

@@ -15,6 +15,7 @@ struct command {
 
 extern const struct command command_pre_run;
 extern const struct command command_post_run;
+extern const struct command command_run;
 extern const struct command command_verify;
 extern const struct command command_inspect;
 extern const struct command command_seal;

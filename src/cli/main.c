@@ -8,7 +8,8 @@
 #include "cli/command.h"
 
 static const struct command *const commands[] = {
-    &command_pre_run, &command_post_run, &command_verify, &command_inspect, &command_seal, &command_results,
+    &command_pre_run, &command_post_run, &command_run,     &command_verify,
+    &command_inspect, &command_seal,     &command_results,
 };
 
 static void print_overview(void)
@@ -20,7 +21,7 @@ static void print_overview(void)
         printf("  %-10s  %s\n", commands[i]->name, commands[i]->summary);
     printf("\n  traintoken COMMAND --help   tells a command's options\n"
            "  traintoken --version        tells the version\n\n"
-           "An image is named as oci:DIR[:TAG].\n");
+           "An image is named as NAME[:TAG], in the container engine, or as oci:DIR[:TAG].\n");
 }
 
 static const struct command *find_command(const char *name)

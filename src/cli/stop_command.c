@@ -48,3 +48,10 @@ cJSON *stop_command_json(const struct stop_command *command)
     command_add_key(object, command->source, &report->token);
     return object;
 }
+
+void stop_command_add_signed(cJSON *object, const struct tt_stop_report *report)
+{
+    output_add_text(object, "base", report->base);
+    output_add_hex(object, "result_hash", report->result_hash, sizeof report->result_hash);
+    output_add_hex(object, "route_digest", report->route_digest, sizeof report->route_digest);
+}

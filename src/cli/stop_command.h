@@ -1,4 +1,4 @@
-/* What the commands pre-run and post-run share: their options and their report. */
+/* What the commands pre-run, post-run and run share: their options and their report. */
 #ifndef TT_CLI_STOP_COMMAND_H
 #define TT_CLI_STOP_COMMAND_H
 
@@ -31,7 +31,8 @@ void stop_command_clear(struct stop_command *command);
 /* After parsing: fills options.station, state_folder and key. */
 TT_MUST_USE enum tt_status stop_command_prepare(struct stop_command *command, const char *image, struct tt_error *err);
 
-/* The members that both commands report, as JSON. */
+/* The members that all of them report, as JSON; and those of a stop that is done. */
 cJSON *stop_command_json(const struct stop_command *command);
+void stop_command_add_signed(cJSON *object, const struct tt_stop_report *report);
 
 #endif

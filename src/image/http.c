@@ -201,6 +201,18 @@ enum tt_status tt_http_download_read(struct tt_http_download *download, void *da
     return TT_OK;
 }
 
+enum tt_status tt_http_download_poll(struct tt_http_download *download, int milliseconds, void *data, size_t capacity,
+                                     size_t *ret_length, bool *ret_ended, struct tt_error *err)
+{
+    size_t length = 0;
+    enum tt_pipe_state state = tt_pipe_read(download->transfer->pipe, data, capacity, milliseconds, &length);
+    if (state == TT_PIPE_BROKEN)
+        return tt_http_transfer_failure(download->transfer, err);
+    *ret_length = state == TT_PIPE_DATA ? length : 0;
+    *ret_ended = state == TT_PIPE_ENDED;
+    return TT_OK;
+}
+
 void tt_http_upload_free(struct tt_http_upload *upload)
 {
     if (upload)

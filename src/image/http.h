@@ -73,6 +73,11 @@ TT_MUST_USE enum tt_status tt_http_download(struct tt_http *http, const struct t
 /* Up to `capacity` bytes; *ret_length 0 at the end. A body that was cut off is TT_STORE, never an end. */
 TT_MUST_USE enum tt_status tt_http_download_read(struct tt_http_download *download, void *data, size_t capacity,
                                                  size_t *ret_length, struct tt_error *err);
+/* The same for who has other things to look at: waits at most `milliseconds` for bytes. *ret_length 0 without
+ * *ret_ended: none came. */
+TT_MUST_USE enum tt_status tt_http_download_poll(struct tt_http_download *download, int milliseconds, void *data,
+                                                 size_t capacity, size_t *ret_length, bool *ret_ended,
+                                                 struct tt_error *err);
 /* Stops a transfer that is still under way. */
 void tt_http_download_free(struct tt_http_download *download);
 TT_DEFINE_CLEANUP(struct tt_http_download *, tt_http_download_free)

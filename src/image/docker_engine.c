@@ -204,21 +204,18 @@ enum tt_status tt_docker_call(struct tt_docker_engine *engine, const struct tt_d
 /* Agreeing on a version. */
 
 /* The minor number of "1.MINOR"; -1 for anything else. */
-static int minor_of(const cJSON *version)
+static int minor_of(const char *version)
 {
-    const char *text = cJSON_GetStringValue(version);
-    if (!text || strncmp(text, "1.", 2) != 0)
+    if (!version || strncmp(version, "1.", 2) != 0)
         return -1;
-    size_t length = strspn(text + 2, "0123456789");
-    if (length == 0 || length > 4 || (text[2 + length] && text[2 + length] != '.'))
+    size_t length = strspn(version + 2, "0123456789");
+    if (length == 0 || length > 4 || (version[2 + length] && version[2 + length] != '.'))
         return -1;
-    return (int)strtol(text + 2, NULL, 10);
+    return (int)strtol(version + 2, NULL, 10);
 }
 
-static enum tt_status choose_version(struct tt_docker_engine *engine, const cJSON *facts, struct tt_error *err)
+static enum tt_status choose_version(struct tt_docker_engine *engine, int oldest, int newest, struct tt_error *err)
 {
-    int newest = minor_of(cJSON_GetObjectItemCaseSensitive(facts, "ApiVersion"));
-    int oldest = minor_of(cJSON_GetObjectItemCaseSensitive(facts, "MinAPIVersion"));
     if (newest < 0)
         return tt_error_set(err, TT_STORE, "what answers at %s is not a container engine of Docker's kind",
                             tt_docker_name(engine));
@@ -239,7 +236,8 @@ static enum tt_status choose_version(struct tt_docker_engine *engine, const cJSO
     return TT_OK;
 }
 
-static enum tt_status greet(struct tt_docker_engine *engine, struct tt_error *err)
+static enum tt_status ask_versions(struct tt_docker_engine *engine, int *ret_oldest, int *ret_newest,
+                                   struct tt_error *err)
 {
     cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
     const struct tt_docker_request request = {.method = "GET", .path = "/version"};
@@ -247,7 +245,25 @@ static enum tt_status greet(struct tt_docker_engine *engine, struct tt_error *er
     enum tt_status status = tt_docker_call(engine, &request, &facts, &code, err);
     if (status != TT_OK && code >= 400)
         return tt_error_context(err, "the container engine at %s", tt_docker_name(engine));
-    return status == TT_OK ? choose_version(engine, facts, err) : status;
+    *ret_newest = minor_of(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(facts, "ApiVersion")));
+    *ret_oldest = minor_of(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(facts, "MinAPIVersion")));
+    return status;
+}
+
+/* The short question tells the newest version. Whether an engine that is newer than what was tested still speaks that
+ * takes the long one, for which some engines look up far more. */
+static enum tt_status greet(struct tt_docker_engine *engine, struct tt_error *err)
+{
+    struct tt_http_reply reply TT_CLEANUP(tt_http_reply_clear) = {0};
+    const struct tt_docker_request request = {.method = "GET", .path = "/_ping"};
+    int oldest = -1;
+    enum tt_status status = exchange(engine, &request, &reply, err);
+    if (status != TT_OK)
+        return status;
+    int newest = is_success(reply.code) ? minor_of(reply.api_version) : -1;
+    if (newest < 0 || newest > TESTED_MINOR)
+        status = ask_versions(engine, &oldest, &newest, err);
+    return status == TT_OK ? choose_version(engine, oldest, newest, err) : status;
 }
 
 enum tt_status tt_docker_connect(struct tt_docker_engine **ret_engine, struct tt_error *err)

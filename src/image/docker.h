@@ -2,6 +2,7 @@
 #ifndef TT_IMAGE_DOCKER_H
 #define TT_IMAGE_DOCKER_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "image/docker_container.h"
@@ -18,21 +19,23 @@ enum {
  */
 
 /*
- * An open image: the state of its struct tt_image. Streams hold on to it beyond that. Each has a connection of its own,
- * so that what is done with two of them may be done on two threads.
+ * An open image: the state of its struct tt_image. Streams hold on to it beyond that.
  *
  * An engine keeps a container locked as long as something is read out of it: whoever asked it for anything else of that
- * container meanwhile would wait for ever.
+ * container meanwhile would wait for ever. So what is being read is marked, and what else is wanted of the image then
+ * comes out of one more container.
  */
 struct docker_image {
     atomic_uint holders;
-    struct tt_docker_engine *engine;
+    struct tt_docker_engine *engine; /* for all threads */
     char id[DOCKER_ID_TEXT];
-    cJSON *config;    /* member "Config" of what the engine says of the image; never NULL */
-    char *ran;        /* the container whose results count, instead of the image's; NULL as a rule */
-    bool ran_is_busy; /* something is being read out of it */
-    char *reader;     /* a container of the image that is never started; made when first needed */
+    cJSON *config;        /* member "Config" of what the engine says of the image; never NULL */
+    pthread_mutex_t lock; /* of what follows */
+    char *ran;            /* the container whose results count, instead of the image's; NULL as a rule */
+    bool ran_is_busy;
+    char *reader; /* a container of the image that is never started; made when first needed */
     bool reader_is_busy;
+    char *folder; /* the last one that was found to be a folder of the image, as all above it are */
 };
 
 /* Fills everything of *image but `store` and `reference` with the image that the engine knows by `name` ("NAME:TAG" or
@@ -63,6 +66,11 @@ TT_MUST_USE enum tt_status docker_files(void *state, const char *path, struct tt
 TT_MUST_USE enum tt_status docker_stream(void *state, const char *path, struct tt_file_stream **ret_stream,
                                          struct tt_error *err);
 
+/* Whether all folders above `path` are there. TT_TAMPERED when one of them is something else: a link that leads
+ * elsewhere. */
+TT_MUST_USE enum tt_status docker_check_way(struct docker_image *image, const char *path, bool *ret_found,
+                                            struct tt_error *err);
+
 /* docker_execute.c --------------------------------------------------------------------------------------------------
  */
 
@@ -82,13 +90,19 @@ TT_MUST_USE enum tt_status docker_change_seal(void *state, const struct tt_image
                                               const char **ret_digest, struct tt_error *err);
 TT_MUST_USE enum tt_status docker_change_open(void *state, struct tt_image *image, struct tt_error *err);
 TT_MUST_USE enum tt_status docker_change_commit(void *state, const struct tt_reference *reference, const char *also,
-                                                struct tt_error *err);
+                                                bool *ret_in_doubt, struct tt_error *err);
 
 /* docker_sweep.c ----------------------------------------------------------------------------------------------------
  */
 
 TT_MUST_USE enum tt_status docker_sweep(const struct tt_reference *reference, const char *removed_digest,
                                         char **ret_still_used, struct tt_error *err);
+/* What the comment of an image ends with in which a train lies decrypted. */
+#define DOCKER_PLAINTEXT ", decrypted"
+/* Whether `facts` are those of an image that this program made so. */
+bool docker_is_plaintext(const cJSON *facts);
+/* The name of a container in a list of containers, else its id. */
+const char *docker_container_name(const cJSON *container);
 /* Deletes an image that no tag names, and nothing else: not its parents, not one that a container was made of.
  * *ret_code (may be NULL) has the HTTP status; one that is gone already (404) is TT_OK. */
 TT_MUST_USE enum tt_status docker_delete_image(struct tt_docker_engine *engine, const char *id, int *ret_code,
@@ -99,8 +113,8 @@ TT_MUST_USE enum tt_status docker_delete_image(struct tt_docker_engine *engine, 
 
 TT_MUST_USE enum tt_status docker_clean(const struct tt_reference *reference, bool dry_run, tt_leftover_sink sink,
                                         void *user, struct tt_error *err);
-/* The ids of all images without a tag, as a JSON array of strings; the caller deletes. */
-TT_MUST_USE enum tt_status docker_untagged_images(struct tt_docker_engine *engine, cJSON **ret_ids,
+/* The engine's list of images that no tag names and no other image was made of; the caller deletes. */
+TT_MUST_USE enum tt_status docker_untagged_images(struct tt_docker_engine *engine, cJSON **ret_images,
                                                   struct tt_error *err);
 
 #endif

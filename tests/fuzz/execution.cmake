@@ -1,0 +1,1 @@
+tt_fuzz_target(docker_output KNOWS image)

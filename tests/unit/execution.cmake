@@ -1,0 +1,1 @@
+tt_unit_test(execution KNOWS cli image)

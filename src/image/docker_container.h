@@ -6,7 +6,7 @@
  *   traintoken.BOOT.PIDS.PID.START.HOST.NUMBER
  *
  * BOOT: first 8 hex digits of the kernel's boot id; PIDS: inode of the pid namespace; START: the process's start time
- * in clock ticks; HOST: the host name (in a container, the container's id).
+ * in clock ticks; HOST: the container's id in a container, else "h" and the start of the host name's hash.
  */
 #ifndef TT_IMAGE_DOCKER_CONTAINER_H
 #define TT_IMAGE_DOCKER_CONTAINER_H

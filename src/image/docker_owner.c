@@ -7,10 +7,19 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/text.h"
+#include "crypto/digest.h"
 #include "image/docker.h"
 
-enum { BOOT_DIGITS = 8, HOST_LIMIT = 64, STAT_LIMIT = 4096, DAY = 24 * 60 * 60, CONTAINER_ID_DIGITS = 12 };
+enum {
+    BOOT_DIGITS = 8,
+    HOST_DIGITS = 8,
+    HOST_LIMIT = 64,
+    STAT_LIMIT = 4096,
+    DAY = 24 * 60 * 60,
+    CONTAINER_ID_DIGITS = 12
+};
 
 static const char PREFIX[] = "traintoken.";
 
@@ -37,17 +46,27 @@ static enum tt_status start_of(const char *path, uint64_t *ret_start, struct tt_
     return TT_OK;
 }
 
-/* Engines take letters, digits, "_", "." and "-" in names. */
-static void take_host(char host[HOST_LIMIT + 1])
+static bool is_container_id(const char *host)
 {
-    if (gethostname(host, HOST_LIMIT + 1) != 0)
-        host[0] = '\0';
-    host[HOST_LIMIT] = '\0';
-    for (char *byte = host; *byte; byte++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", *byte))
-            *byte = '-';
-    if (!host[0])
-        memcpy(host, "-", 2);
+    return strlen(host) == CONTAINER_ID_DIGITS && strspn(host, "0123456789abcdef") == CONTAINER_ID_DIGITS;
+}
+
+/* Images carry the name along, and what a station's machine is called is nobody's business. */
+static enum tt_status take_host(char host[HOST_LIMIT + 1], struct tt_error *err)
+{
+    char name[256] = "";
+    uint8_t digest[TT_SHA256_SIZE];
+    if (gethostname(name, sizeof name - 1) != 0)
+        return tt_error_errno(err, TT_INTERNAL, "the name of this machine cannot be told");
+    if (is_container_id(name)) {
+        memcpy(host, name, CONTAINER_ID_DIGITS + 1);
+        return TT_OK;
+    }
+    enum tt_status status = tt_digest_once(TT_SHA256, name, strlen(name), digest, err);
+    host[0] = 'h';
+    if (status == TT_OK)
+        tt_hex_encode(digest, HOST_DIGITS / 2, host + 1);
+    return status;
 }
 
 static enum tt_status this_process(struct owner *owner, struct tt_error *err)
@@ -67,8 +86,7 @@ static enum tt_status this_process(struct owner *owner, struct tt_error *err)
     owner->boot[BOOT_DIGITS] = '\0';
     owner->pids = facts.st_ino;
     owner->pid = (uint64_t)getpid();
-    take_host(owner->host);
-    return TT_OK;
+    return take_host(owner->host, err);
 }
 
 static char *prefix_of(const struct owner *owner)
@@ -102,17 +120,15 @@ static bool take_number(const char **text, uint64_t *ret_number)
     return true;
 }
 
-/* The host may have dots in it: it ends at the last one, which a number follows. */
 static bool take_host_and_number(const char *text, struct owner *owner)
 {
-    size_t length = strcspn(text, " ");
-    size_t host = length;
-    while (host > 0 && text[host - 1] != '.')
-        host--;
-    if (host < 2 || host - 1 > HOST_LIMIT || host == length || strspn(text + host, "0123456789") != length - host)
+    size_t host = strspn(text, "0123456789abcdefh");
+    size_t digits = text[host] == '.' ? strspn(text + host + 1, "0123456789") : 0;
+    const char *end = text + host + 1 + digits;
+    if (host == 0 || host > HOST_LIMIT || digits == 0 || (*end && *end != ' '))
         return false;
-    memcpy(owner->host, text, host - 1);
-    owner->host[host - 1] = '\0';
+    memcpy(owner->host, text, host);
+    owner->host[host] = '\0';
     return true;
 }
 
@@ -159,15 +175,14 @@ static bool process_lives(const struct owner *owner)
     return start_of(path, &start, NULL) != TT_OK || start == owner->start;
 }
 
-/* Of a container that ran under this kernel: only the engine knows, and only of those that are its own. Any engine
- * would take a host name for a container's name too; what is no container's id is nobody that could be asked for. */
+/* Of a container that ran under this kernel, only the engine knows. What is no container's id is not asked for. */
 static enum tt_status container_lives(struct tt_docker_engine *engine, const char *host, bool *ret_is_known,
                                       bool *ret_lives, struct tt_error *err)
 {
     struct tt_buffer path TT_CLEANUP(tt_buffer_clear) = {0};
     cJSON *facts = NULL;
     int code = 0;
-    *ret_is_known = strlen(host) == CONTAINER_ID_DIGITS && strspn(host, "0123456789abcdef") == CONTAINER_ID_DIGITS;
+    *ret_is_known = is_container_id(host);
     if (!*ret_is_known)
         return TT_OK;
     enum tt_status status = tt_docker_path(&path, err, "/containers/%s/json", host);

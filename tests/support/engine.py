@@ -405,11 +405,16 @@ def system_layer():
 
 
 class Engine(Api, Server):
-    """A Docker Engine (dockerd). `size`: its data lie in a tmpfs of so many MiB."""
+    """A Docker Engine (dockerd). `size`: its data lie in a tmpfs of so many MiB. `tls`: a folder with ca.pem, server.pem
+    and server-key.pem, to listen on self.port of loopback too."""
 
-    def __init__(self, size=None):
+    def __init__(self, size=None, tls=None):
         Server.__init__(self)
-        self.socket, self.data = f"{self.path}/s", f"{self.path}/data"
+        self.socket, self.data, self.more = f"{self.path}/s", f"{self.path}/data", []
+        if tls:
+            self.port = int(closed_port().rpartition(":")[2])
+            self.more = ["-H", f"tcp://127.0.0.1:{self.port}", "--tlsverify", f"--tlscacert={tls}/ca.pem",
+                         f"--tlscert={tls}/server.pem", f"--tlskey={tls}/server-key.pem"]
         os.mkdir(self.data)
         if size is not None:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", self.data], check=True)
@@ -421,7 +426,7 @@ class Engine(Api, Server):
         """Also again, on the same data, after kill()."""
         self.run(["dockerd", "--debug", "--config-file", f"{self.path}/daemon.json", "--iptables=false",
                   "--ip6tables=false", "--bridge=none", "-H", f"unix://{self.socket}", "-p", f"{self.path}/pid",
-                  "--data-root", self.data, "--exec-root", f"{self.path}/exec"], self.ping)
+                  "--data-root", self.data, "--exec-root", f"{self.path}/exec", *self.more], self.ping)
 
     def kill(self):
         """The daemon dies without a word, and containerd, which is its child, with it; containers live on."""

@@ -119,15 +119,14 @@ class Exchange:
         words = self.head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         self.name = f"{words[0]} {re.sub(r'^/v[0-9]+[.][0-9]+(?=/)', '', words[1])}" if len(words) == 3 else None
 
-    def forward(self, cut_request=None, cut_reply=None, on_head=None, change=None, pause=None):
+    def forward(self, cut_request=None, cut_reply=None, on_cut=lambda: None, change=None, pause=None):
         """Hands the request on and the reply back. Cuts both connections after so many bytes of the request's body, or
-        of the reply's; calls on_head() when the real server starts to answer, before anything of it is handed back;
-        `change` gets the whole reply (head and body) and gives what is handed back; `pause` seconds before each piece
-        of at most 1 KiB of the reply."""
+        of the reply's, and calls on_cut() just before; `change` gets the whole reply (head and body) and gives what is
+        handed back; `pause` seconds before each piece of at most 1 KiB of the reply."""
         if self.proxy.connect is None:
             return
         server = self.proxy.connect()
-        pump = threading.Thread(target=self._send, args=(server, cut_request), daemon=True)
+        pump = threading.Thread(target=self._send, args=(server, cut_request, on_cut), daemon=True)
         pump.start()
         try:
             head, rest = read_head(server)
@@ -136,8 +135,6 @@ class Exchange:
                 head, rest = read_head(server, rest)
             if not head:
                 return
-            if on_head:
-                on_head()
             if change:
                 self.client.sendall(change(head + rest + everything(server)))
                 return
@@ -149,6 +146,7 @@ class Exchange:
                 if left is not None:
                     left -= len(piece)
                     if left == 0:
+                        on_cut()
                         return
                 rest = server.recv(65536)
         finally:
@@ -164,7 +162,7 @@ class Exchange:
             self.proxy.closing.wait(pause)
             self.client.sendall(data[start:start + 1024])
 
-    def _send(self, server, cut):
+    def _send(self, server, cut, on_cut):
         """The request: one per connection, so the real server is told to close it (but for a hijacked one)."""
         try:
             head = self.head
@@ -179,6 +177,7 @@ class Exchange:
                     left -= len(data)
                 server.sendall(data)
                 if left == 0:
+                    on_cut()
                     end(self.client)
                     end(server)
                     return
@@ -233,12 +232,12 @@ def cut():
     return lambda exchange: None
 
 
-def cut_request(after):
-    return forward(cut_request=after)
+def cut_request(after, on_cut=lambda: None):
+    return forward(cut_request=after, on_cut=on_cut)
 
 
-def cut_reply(after):
-    return forward(cut_reply=after)
+def cut_reply(after, on_cut=lambda: None):
+    return forward(cut_reply=after, on_cut=on_cut)
 
 
 def calling(function, then=forward()):

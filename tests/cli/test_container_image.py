@@ -140,7 +140,7 @@ class Case(station.Case):
 
     def options(self, label, folder, group=True):
         """What `docker run` takes for a stop."""
-        return ["--rm", "--network", "none", "--read-only", "--volume", "/tmp", "--cap-drop", "ALL",
+        return ["--rm", "--network", "none", "--read-only", "--volume", "/var/tmp", "--cap-drop", "ALL",
                 "--security-opt", "no-new-privileges", *(["--group-add", self.group] if group else []),
                 "--volume", f"{engine().socket}:/var/run/docker.sock", "--volume", f"{folder}:/run/p11-kit",
                 *self.memory(), "--env", f"STATION_ID={label}",

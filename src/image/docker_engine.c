@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "image/docker_endpoint.h"
@@ -295,41 +296,15 @@ enum tt_status tt_docker_connect(struct tt_docker_engine **ret_engine, struct tt
 
 /* What lies at a path. */
 
-static int base64_value(char byte)
-{
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *place = byte ? strchr(alphabet, byte) : NULL;
-    return place ? (int)(place - alphabet) : -1;
-}
-
-static enum tt_status decode_base64(const char *text, struct tt_buffer *out, struct tt_error *err)
-{
-    unsigned bits = 0;
-    unsigned count = 0;
-    enum tt_status status = TT_OK;
-    for (; *text && *text != '=' && status == TT_OK; text++) {
-        int value = base64_value(*text);
-        if (value < 0)
-            return tt_error_set(err, TT_STORE, "not base64");
-        bits = (bits << 6 | (unsigned)value) & 0xffffff;
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            const uint8_t byte = (uint8_t)(bits >> count);
-            status = tt_buffer_append(out, &byte, 1, err);
-        }
-    }
-    return status;
-}
-
 static bool parse_stat(const char *header, struct tt_docker_path_stat *ret_stat)
 {
-    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(TT_HTTP_HEADER_LIMIT);
+    char *text TT_CLEANUP(tt_free_cleanup) = malloc(header ? strlen(header) + 1 : 1);
     cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
+    size_t length = 0;
     int64_t mode = 0;
     int64_t size = 0;
-    if (!header || decode_base64(header, &text, NULL) != TT_OK || !text.data ||
-        tt_json_parse((const char *)text.data, text.length, 100, "stat", &root, NULL) != TT_OK)
+    if (!header || !text || !tt_base64_decode(header, strlen(header), (uint8_t *)text, &length) ||
+        tt_json_parse(text, length, 100, "stat", &root, NULL) != TT_OK)
         return false;
     if (!tt_json_integer(cJSON_GetObjectItemCaseSensitive(root, "mode"), 0, UINT32_MAX, &mode) ||
         !tt_json_integer(cJSON_GetObjectItemCaseSensitive(root, "size"), 0, INT64_MAX, &size))

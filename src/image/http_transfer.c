@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/interrupt.h"
+#include "base/secret.h"
 #include "base/text.h"
 
 enum {
@@ -504,6 +505,8 @@ void tt_http_transfer_free(struct tt_http_transfer *transfer)
     }
     if (transfer->channel)
         channel_give_back(transfer->http, transfer->channel);
+    for (struct curl_slist *header = transfer->headers; header; header = header->next)
+        tt_wipe(header->data, strlen(header->data)); /* one may log in to a registry */
     curl_slist_free_all(transfer->headers);
     tt_http_reply_clear(&transfer->reply);
     tt_pipe_free(transfer->pipe);

@@ -219,13 +219,16 @@ static enum tt_status receive(void *user, void *data, size_t capacity, size_t *r
     return TT_OK;
 }
 
+static enum tt_status broken_off(const struct stream *stream, struct tt_error *err)
+{
+    return tt_error_set(err, TT_STORE, "%s: the container engine broke off what it sends; its log says why",
+                        stream->what);
+}
+
 /* A damaged archive that ends is one that was broken off. */
 static enum tt_status tar_failed(const struct stream *stream, enum tt_status status, struct tt_error *err)
 {
-    if (status != TT_MALFORMED || !stream->is_over)
-        return status;
-    return tt_error_set(err, TT_STORE, "%s: the container engine broke off what it sends; its log says why",
-                        stream->what);
+    return status == TT_MALFORMED && stream->is_over ? broken_off(stream, err) : status;
 }
 
 /* Gives the container free for others as soon as everything came. */
@@ -239,7 +242,7 @@ static enum tt_status finish(struct stream *stream, struct tt_error *err)
     if (status != TT_OK)
         return status;
     if (!stream->is_over || stream->zeros < END_OF_ARCHIVE || stream->received % 512 != 0 || stream->entries == 0)
-        return tar_failed(stream, TT_MALFORMED, err);
+        return broken_off(stream, err);
     tt_tar_reader_free(TT_TAKE(stream->tar));
     tt_http_download_free(TT_TAKE(stream->download));
     lease_end(&stream->lease);

@@ -113,7 +113,12 @@ const struct tt_buffer *tt_image_configuration(const struct tt_image *image)
 
 enum tt_status tt_image_verify_blobs(struct tt_image *image, struct tt_error *err)
 {
-    return image->store->verify_blobs(image->state, err);
+    return image->store->verify_blobs ? image->store->verify_blobs(image->state, err) : TT_OK;
+}
+
+bool tt_image_shows_blobs(const struct tt_image *image)
+{
+    return image->store->verify_blobs;
 }
 
 enum tt_status tt_image_files(struct tt_image *image, const char *path, struct tt_file_set **ret_files,

@@ -52,8 +52,11 @@ const char *tt_image_layer_digest(const struct tt_image *image, size_t index);
 uint64_t tt_image_layer_size(const struct tt_image *image, size_t index);
 
 /* Reads all blobs of the image that were not checked yet and checks digests, sizes and diff_ids. TT_TAMPERED names the
- * blob. May run on another thread beside readers of the image's files. */
+ * blob. May run on another thread beside readers of the image's files. TT_OK where the store shows none. */
 TT_MUST_USE enum tt_status tt_image_verify_blobs(struct tt_image *image, struct tt_error *err);
+
+/* Whether the store shows blobs that can be checked: an engine keeps them to itself. */
+bool tt_image_shows_blobs(const struct tt_image *image);
 
 /* The files at and under `path` ("opt/pht_results"), after whiteouts, as one set; empty when there is nothing. The
  * entry of `path` itself comes first. TT_TAMPERED when a component before the last is not a folder (a link that leads

@@ -57,7 +57,8 @@ static enum tt_status check_visit(const struct visit *visit, tt_check_sink sink,
         status = tt_image_verify_blobs(visit->image, err);
     if (status != TT_OK)
         return status;
-    say(sink, user, "blobs", true, "all blobs of the image have their digests and sizes");
+    if (tt_image_shows_blobs(visit->image))
+        say(sink, user, "blobs", true, "all blobs of the image have their digests and sizes");
     *ret_position = position;
     *ret_decrypted = decrypted;
     return TT_OK;

@@ -9,7 +9,7 @@
 
 static const struct command *const commands[] = {
     &command_pre_run, &command_post_run, &command_run,  &command_verify, &command_inspect,
-    &command_seal,    &command_results,  &command_pull, &command_push,
+    &command_seal,    &command_results,  &command_pull, &command_push,   &command_clean,
 };
 
 static void print_overview(void)

@@ -85,11 +85,12 @@ static enum tt_status take_operands(int argc, char **argv, const struct cli_usag
                                     struct tt_error *err)
 {
     size_t count = (size_t)(argc - optind);
+    size_t most = usage->operand_count + (strchr(usage->arguments, '[') ? 1 : 0);
     if (count < usage->operand_count)
         return tt_error_set(err, TT_USAGE, "%s is missing; see traintoken %s --help", usage->arguments, usage->command);
-    if (count > usage->operand_count)
+    if (count > most)
         return tt_error_set(err, TT_USAGE, "'%s' is one argument too many; see traintoken %s --help",
-                            argv[optind + (int)usage->operand_count], usage->command);
+                            argv[optind + (int)most], usage->command);
     for (size_t i = 0; i < count; i++) {
         operands[i] = argv[optind + (int)i];
         if (!*operands[i])

@@ -58,6 +58,14 @@ TT_MUST_USE enum tt_status docker_id(const cJSON *facts, const char *member, cha
 /* The text of a member; "" where it is missing or something else. */
 const char *docker_text(const cJSON *object, const char *member);
 
+/* docker_container.c ------------------------------------------------------------------------------------------------
+ */
+
+/* Kills and removes a container by its id or name, with its anonymous volumes; one that is gone already, or is being
+ * removed, is TT_OK. */
+TT_MUST_USE enum tt_status docker_delete_container(struct tt_docker_engine *engine, const char *name,
+                                                   struct tt_error *err);
+
 /* docker_files.c ----------------------------------------------------------------------------------------------------
  */
 

@@ -11,6 +11,7 @@ struct cleaning {
     bool dry_run;
     tt_leftover_sink sink;
     void *user;
+    size_t failures;
 };
 
 static enum tt_status list(struct tt_docker_engine *engine, const char *path, const char *filter, cJSON **ret_list,
@@ -59,6 +60,13 @@ static void tell(const struct cleaning *cleaning, const char *what, const char *
         cleaning->sink(cleaning->user, what, name, says);
 }
 
+static void tell_failure(struct cleaning *cleaning, const char *what, const char *name, const struct tt_error *failure)
+{
+    cleaning->failures++;
+    tt_log(TT_LOG_WARNING, "the %s %.80s could not be removed from %s: %s", what, name,
+           tt_docker_name(cleaning->engine), failure->message);
+}
+
 static const char *container_says(const cJSON *container)
 {
     const char *purpose = docker_text(cJSON_GetObjectItemCaseSensitive(container, "Labels"), TT_DOCKER_LABEL);
@@ -70,11 +78,12 @@ static const char *container_says(const cJSON *container)
 static void clean_container(struct cleaning *cleaning, const cJSON *container)
 {
     const char *name = docker_container_name(container);
+    struct tt_error failure = TT_ERROR_INIT;
     if (!is_left_over(cleaning, name, container))
         return;
     tell(cleaning, "container", name, container_says(container));
-    if (!cleaning->dry_run)
-        tt_docker_container_remove(cleaning->engine, strdup(docker_text(container, "Id")));
+    if (!cleaning->dry_run && docker_delete_container(cleaning->engine, name, &failure) != TT_OK)
+        tell_failure(cleaning, "container", name, &failure);
 }
 
 static enum tt_status clean_containers(struct cleaning *cleaning, struct tt_error *err)
@@ -102,7 +111,6 @@ static enum tt_status clean_image(struct cleaning *cleaning, const cJSON *image,
 {
     cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
     char id[DOCKER_ID_TEXT];
-    int code = 0;
     struct tt_error failure = TT_ERROR_INIT;
     enum tt_status status = docker_id(image, "Id", id, err);
     if (status == TT_OK)
@@ -114,10 +122,8 @@ static enum tt_status clean_image(struct cleaning *cleaning, const cJSON *image,
     if (!is_plaintext && was_visible(facts))
         return TT_OK;
     tell(cleaning, "image", id, is_plaintext ? "holds a decrypted train" : "never got a name");
-    if (!cleaning->dry_run && docker_delete_image(cleaning->engine, id, &code, &failure) != TT_OK)
-        tt_log(TT_LOG_WARNING, "%s %.19s could not be removed from %s: %s",
-               is_plaintext ? "the decrypted train in the image" : "the image", id, tt_docker_name(cleaning->engine),
-               failure.message);
+    if (!cleaning->dry_run && docker_delete_image(cleaning->engine, id, NULL, &failure) != TT_OK)
+        tell_failure(cleaning, is_plaintext ? "decrypted image" : "image", id, &failure);
     return TT_OK;
 }
 
@@ -135,7 +141,8 @@ static enum tt_status clean_images(struct cleaning *cleaning, struct tt_error *e
     return status;
 }
 
-/* Containers first: an image stays as long as one is made of it. */
+/* Containers first: an image stays as long as one is made of it. A failure to remove something keeps nobody from
+ * working, but who asked for nothing else hears of it. */
 enum tt_status docker_clean(const struct tt_reference *reference, bool dry_run, tt_leftover_sink sink, void *user,
                             struct tt_error *err)
 {
@@ -145,5 +152,9 @@ enum tt_status docker_clean(const struct tt_reference *reference, bool dry_run, 
     struct cleaning cleaning = {.engine = engine, .dry_run = dry_run, .sink = sink, .user = user};
     if (status == TT_OK)
         status = clean_containers(&cleaning, err);
-    return status == TT_OK ? clean_images(&cleaning, err) : status;
+    if (status == TT_OK)
+        status = clean_images(&cleaning, err);
+    if (status == TT_OK && sink && cleaning.failures > 0)
+        return tt_error_set(err, TT_STORE, "%zu leftovers could not be removed", cleaning.failures);
+    return status;
 }

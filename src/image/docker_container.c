@@ -40,15 +40,16 @@ static enum tt_status complete(enum tt_docker_purpose purpose, cJSON *body, stru
     return good ? TT_OK : tt_error_memory(err);
 }
 
-static enum tt_status remove_container(struct tt_docker_engine *engine, const char *name, int *ret_code,
-                                       struct tt_error *err)
+enum tt_status docker_delete_container(struct tt_docker_engine *engine, const char *name, struct tt_error *err)
 {
     struct tt_buffer path TT_CLEANUP(tt_buffer_clear) = {0};
+    int code = 0;
     enum tt_status status = tt_docker_path(&path, err, "/containers/%s?force=1&v=1", name);
     if (status != TT_OK)
         return status;
     struct tt_docker_request request = {.method = "DELETE", .path = (const char *)path.data, .patient = true};
-    return tt_docker_call(engine, &request, NULL, ret_code, err);
+    status = tt_docker_call(engine, &request, NULL, &code, err);
+    return code == 404 || code == 409 ? TT_OK : status;
 }
 
 static enum tt_status create(struct tt_docker_engine *engine, const char *name, const cJSON *body, char **ret_id,
@@ -117,15 +118,14 @@ enum tt_status tt_docker_container_create(struct tt_docker_engine *engine, enum 
         status = create(engine, name, body, ret_id, &code, err);
     /* Whether an engine that was not heard of any more has made it is not known. */
     if (status != TT_OK && (code == 0 || code < 300))
-        (void)!remove_container(engine, name, NULL, NULL);
+        (void)!docker_delete_container(engine, name, NULL);
     return status;
 }
 
 void tt_docker_container_remove(struct tt_docker_engine *engine, char *id)
 {
     struct tt_error err = TT_ERROR_INIT;
-    int code = 0;
-    if (id && remove_container(engine, id, &code, &err) != TT_OK && code != 404 && code != 409)
+    if (id && docker_delete_container(engine, id, &err) != TT_OK)
         tt_log(TT_LOG_WARNING,
                "the container %.12s could not be removed from %s; the next start or 'traintoken clean' does it: %s", id,
                tt_docker_name(engine), err.message);

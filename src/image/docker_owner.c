@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "crypto/digest.h"
 #include "image/docker.h"
+#include "json/json.h"
 
 enum {
     BOOT_DIGITS = 8,
@@ -175,25 +176,23 @@ static bool process_lives(const struct owner *owner)
     return start_of(path, &start, NULL) != TT_OK || start == owner->start;
 }
 
-/* Of a container that ran under this kernel, only the engine knows. What is no container's id is not asked for. */
-static enum tt_status container_lives(struct tt_docker_engine *engine, const char *host, bool *ret_is_known,
-                                      bool *ret_lives, struct tt_error *err)
+/* Of a container that ran under this kernel, only the engine knows. */
+static enum tt_status container_lives(struct tt_docker_engine *engine, const char *id, bool *ret_lives,
+                                      struct tt_error *err)
 {
     struct tt_buffer path TT_CLEANUP(tt_buffer_clear) = {0};
-    cJSON *facts = NULL;
+    cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
     int code = 0;
-    *ret_is_known = is_container_id(host);
-    if (!*ret_is_known)
-        return TT_OK;
-    enum tt_status status = tt_docker_path(&path, err, "/containers/%s/json", host);
+    enum tt_status status = tt_docker_path(&path, err, "/containers/%s/json", id);
     if (status != TT_OK)
         return status;
     struct tt_docker_request request = {.method = "GET", .path = (const char *)path.data};
     status = tt_docker_call(engine, &request, &facts, &code, err);
+    if (status != TT_OK && code != 404)
+        return status;
     *ret_lives =
         cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(facts, "State"), "Running"));
-    cJSON_Delete(facts);
-    return status != TT_OK && code == 404 ? TT_OK : status;
+    return TT_OK;
 }
 
 enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char *text, int64_t age, bool *ret_lives,
@@ -201,7 +200,6 @@ enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char
 {
     struct owner self;
     struct owner owner;
-    bool is_known = false;
     enum tt_status status = this_process(&self, err);
     if (status != TT_OK)
         return status;
@@ -212,9 +210,9 @@ enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char
     *ret_lives = age < DAY;
     if (same_boot && owner.pids == self.pids)
         *ret_lives = process_lives(&owner);
-    else if (same_boot)
-        status = container_lives(engine, owner.host, &is_known, ret_lives, err);
-    else if (strcmp(owner.host, self.host) == 0)
+    else if (same_boot && is_container_id(owner.host))
+        status = container_lives(engine, owner.host, ret_lives, err);
+    else if (!same_boot && strcmp(owner.host, self.host) == 0)
         *ret_lives = false;
     return status;
 }

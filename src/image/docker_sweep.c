@@ -115,7 +115,7 @@ static enum tt_status look_through_containers(struct tt_docker_engine *engine, c
         if (status != TT_OK)
             break;
         if (is_self) {
-            tt_docker_container_remove(engine, strdup(docker_text(container, "Id")));
+            status = docker_delete_container(engine, name, err);
             *ret_removed = true;
         } else if (!*ret_other && !(*ret_other = tt_text_format("the container '%s' (docker rm %s)", name, name))) {
             status = tt_error_memory(err);

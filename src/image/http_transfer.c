@@ -224,9 +224,6 @@ static void conclude(struct tt_http_transfer *transfer, CURLcode code)
     case CURLE_SSL_CIPHER:
         fail(transfer, "there is no trusted connection to %s: check its certificate and DOCKER_CERT_PATH", name);
         break;
-    case CURLE_OUT_OF_MEMORY:
-        tt_error_memory(&transfer->failure);
-        return;
     default:
         if (was_answered(transfer, code))
             return;

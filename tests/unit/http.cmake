@@ -1,0 +1,3 @@
+tt_unit_test(http SOURCES http_server.c KNOWS image base)
+
+

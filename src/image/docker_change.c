@@ -277,6 +277,11 @@ static enum tt_status new_configuration(const struct docker_change *change, cons
         cJSON_DeleteItemFromObjectCaseSensitive(config, names[i]);
         good = cJSON_AddStringToObject(config, names[i], "") != NULL;
     }
+    /* A container of an image without a command was given one, and only an empty list keeps it from being inherited. */
+    if (good && !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(config, "Entrypoint"))) {
+        cJSON_DeleteItemFromObjectCaseSensitive(config, "Entrypoint");
+        good = cJSON_AddArrayToObject(config, "Entrypoint") != NULL;
+    }
     if (good && settings && settings->command) {
         cJSON_DeleteItemFromObjectCaseSensitive(config, "Entrypoint");
         cJSON_DeleteItemFromObjectCaseSensitive(config, "Cmd");

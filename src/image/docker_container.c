@@ -93,8 +93,8 @@ static enum tt_status give_command(struct tt_docker_engine *engine, cJSON *body,
         return status;
     const char *const words[] = {NO_COMMAND};
     cJSON *command = cJSON_CreateStringArray(words, 1);
-    cJSON_DeleteItemFromObjectCaseSensitive(body, "Cmd");
-    if (!command || !cJSON_AddItemToObject(body, "Cmd", command))
+    cJSON_DeleteItemFromObjectCaseSensitive(body, "Entrypoint");
+    if (!command || !cJSON_AddItemToObject(body, "Entrypoint", command))
         return tt_error_memory(err);
     *ret_given = true;
     return TT_OK;

@@ -24,7 +24,7 @@ class Names(EngineCase):
         for name in (TRAIN, f"{TRAIN}:latest", f"docker-daemon:{TRAIN}", f"docker-daemon:{TRAIN}:latest"):
             with self.subTest(name):
                 says = self.good("verify", "--json", name, pin=None)
-                self.assertEqual((says["image"], says["digest"]), (f"docker-daemon:{TRAIN}:latest", expected))
+                self.assertEqual((says["image"], says["digest"]), (name, expected))
 
     def test_a_registrys_host_in_the_name(self):
         opt = sample_at(0)
@@ -56,13 +56,14 @@ class Names(EngineCase):
                      "train:" + "x" * 129, "train?all=1", "a/../b", "train%2f", "train:x/../y", "x\ny", "a#b"):
             with self.subTest(name):
                 mark = self.engine.log_size()
-                self.refused(2, [], "verify", "--", name)
+                result = self.tt("verify", "--", name)
+                self.assertEqual(result.status, 2, str(result))
                 self.assertEqual(self.engine.calls(mark), [])
 
     def test_an_image_that_is_not_there(self):
         for command, who in (("verify", None), ("inspect", None), ("pre-run", "alpha")):
-            result = self.refused(8, ["no such image", "pht/nothing"], command, "pht/nothing", station=who)
-            self.assertIn("pull", result.err)
+            self.refused(8, ["pht/nothing:latest is not in", self.engine.socket, "pull"], command, "pht/nothing",
+                         station=who)
 
     def test_a_digest_cannot_be_changed(self):
         self.train()
@@ -211,8 +212,8 @@ class Finding(EngineCase):
 
     def test_versions(self):
         self.train()
-        for version, fits in (("1.40", True), ("1.41", True), ("1.99", True), ("1.39", False), ("1.24", False),
-                              ("2.0", None), ("nonsense", False), ("", False), ("1." + "9" * 40, None)):
+        for version, fits in (("1.40", True), ("1.41", True), ("1.39", False), ("1.24", False), ("1.99", None),
+                              ("2.0", None), ("nonsense", None), ("", None), ("1." + "9" * 40, None)):
             with self.subTest(version), engines.LyingDaemon(self.engine) as lying:
                 head = f"Api-Version: {version}\r\n".encode()
 
@@ -228,8 +229,8 @@ class Finding(EngineCase):
                     self.assertEqual(result.status, 0 if fits else 8, str(result))
                 else:
                     self.assertIn(result.status, (0, 8), str(result))
-                if fits is False and version:
-                    self.assertIn("version", result.err)
+                if fits is False:
+                    self.assertIn("1.40", result.err)
 
 
 class Certificates:
@@ -290,7 +291,7 @@ class Remote(EngineCase):
             with self.subTest("TLS is wanted, and not spoken there"):
                 made = Certificates(f"{self.work}/certificates")
                 self.refused(8, [], "verify", TRAIN, env={
-                    "DOCKER_HOST": f"tcp://{remote.name}", "DOCKER_TLS_VERIFY": "1",
+                    "DOCKER_HOST": f"tcp://{remote.name}", "DOCKER_TLS_VERIFY": "1", "DOCKER_CLIENT_TIMEOUT": "1",
                     "DOCKER_CERT_PATH": made.folder_for(f"{self.work}/good")})
 
     def test_with_tls(self):
@@ -411,7 +412,7 @@ class Seal(EngineCase):
                 tags = self.engine.tags()
                 self.assertEqual(tags[f"{name}:latest"], tags[f"{name}:base"])
                 self.assertEqual(says["digest"], tags[f"{name}:latest"])
-                self.assertEqual(says["base_digest"], base["Id"])
+                self.assertEqual(says["base_digest"], tags[f"{name}:base"])
                 made = self.engine.image(name)
                 self.assertEqual(made["RootFS"]["Layers"][:-1], base["RootFS"]["Layers"])
                 wanted = {**base["Config"], "Entrypoint": ["/opt/pht_train/entrypoint.sh"], "Cmd": None}

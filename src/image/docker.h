@@ -100,6 +100,16 @@ TT_MUST_USE enum tt_status docker_change_open(void *state, struct tt_image *imag
 TT_MUST_USE enum tt_status docker_change_commit(void *state, const struct tt_reference *reference, const char *also,
                                                 bool *ret_in_doubt, struct tt_error *err);
 
+/* docker_driver.c ---------------------------------------------------------------------------------------------------
+ */
+
+/* How the engine finds what a commit takes in. Where its storage can tell what was written to a container, that is
+ * taken. Elsewhere (vfs, fuse-overlayfs, btrfs, overlays with some options) the files are compared with the image's,
+ * and two of one size and one time in seconds count as the same: a file that was only encrypted anew would be left out.
+ */
+TT_MUST_USE enum tt_status docker_commit_compares(struct tt_docker_engine *engine, bool *ret_compares,
+                                                  struct tt_error *err);
+
 /* docker_sweep.c ----------------------------------------------------------------------------------------------------
  */
 

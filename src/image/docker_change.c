@@ -24,6 +24,7 @@ struct docker_change {
     struct tt_tar_writer *writer;
     char *replaced[FOLDER_LIMIT];
     size_t replaced_count;
+    bool moves_times;        /* the engine's commit would take a new file of the same size and time for the old one */
     bool just_replaced;      /* the last folder: its entry is written already */
     bool may_have_committed; /* a container's commit was asked for */
     char id[DOCKER_ID_TEXT]; /* of the sealed image; empty before */
@@ -163,6 +164,8 @@ enum tt_status docker_change_new(struct tt_image *parent, const struct tt_refere
     if (status == TT_OK)
         status = take_target(change, parent, target, err);
     if (status == TT_OK)
+        status = docker_commit_compares(change->parent->engine, &change->moves_times, err);
+    if (status == TT_OK)
         status = tt_docker_owner_name(&change->owner, err);
     if (status == TT_OK)
         status = make_container(change, err);
@@ -196,12 +199,15 @@ static enum tt_status start_upload(struct docker_change *change, struct tt_error
 
 static enum tt_status write_entry(struct docker_change *change, const struct tt_entry *entry, struct tt_error *err)
 {
+    struct tt_entry moved = *entry;
     enum tt_status status = tt_interrupt_check(err);
     if (status == TT_OK && (change->id[0] || change->may_have_committed))
         status = tt_error_set(err, TT_INTERNAL, "the change was sealed already");
     if (status == TT_OK)
         status = start_upload(change, err);
-    return status == TT_OK ? tt_tar_writer_entry(change->writer, entry, err) : status;
+    if (change->moves_times && entry->type != TT_ENTRY_FOLDER && entry->mtime_seconds < INT64_MAX)
+        moved.mtime_seconds++;
+    return status == TT_OK ? tt_tar_writer_entry(change->writer, &moved, err) : status;
 }
 
 /* Below /opt itself, or in a folder that is filled anew: elsewhere a link of the parent could lead away. */

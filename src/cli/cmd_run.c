@@ -3,6 +3,7 @@
 #include "cli/run_options.h"
 #include "cli/stop_command.h"
 #include "cli/train_output.h"
+#include "image/reference.h"
 #include "image/registry.h"
 
 /* What "run" takes beside the options of a stop, as it was given. */
@@ -110,6 +111,19 @@ static enum tt_status find_logins(struct run_command *command, struct tt_error *
     return status;
 }
 
+/* Where the image lies shows in its name: nothing need be done to know that it cannot be run there. */
+static enum tt_status check_place(const char *image, struct tt_error *err)
+{
+    struct tt_reference reference TT_CLEANUP(tt_reference_clear) = {0};
+    enum tt_status status = tt_reference_parse(image, &reference, err);
+    if (status != TT_OK || reference.kind == TT_REFERENCE_DOCKER)
+        return status;
+    return tt_error_set(err, TT_USAGE,
+                        "%s cannot be run where it lies; bring it to a container engine, for example with 'skopeo copy "
+                        "%s docker-daemon:NAME:TAG'",
+                        image, image);
+}
+
 static enum tt_status prepare(struct run_command *command, const char *image, const struct output *output,
                               struct tt_error *err)
 {
@@ -118,6 +132,8 @@ static enum tt_status prepare(struct run_command *command, const char *image, co
         status = take_volumes(command, err);
     if (status == TT_OK)
         status = take_environment(command, err);
+    if (status == TT_OK)
+        status = check_place(image, err);
     if (status == TT_OK)
         status = stop_command_prepare(&command->stop, image, err);
     if (status == TT_OK)
@@ -192,7 +208,8 @@ static void print(const struct output *output, const struct run_command *command
     output_line(output, "%s: verified, run for %.1f s, signed and encrypted at station '%s' (stop %zu of %zu)", image,
                 command->seconds, command->stop.options.station, report->stop + 1, report->stop_count);
     output_line(output, "  results: %s", command_content(&report->results, results));
-    output_line(output, "  key: %s, unwrapped once and signed twice (padding: %s)", report->token.fingerprint,
+    output_line(output, "  key: %s, unwrapped once (padding: %s) and signed twice (padding: %s)",
+                report->token.fingerprint, output_padding_name(command->pre.token.operations[0].padding_by),
                 output_padding_name(report->token.operations[0].padding_by));
     if (command->words.push)
         output_line(output, "  pushed: the train is on its way");

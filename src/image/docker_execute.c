@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -277,23 +278,32 @@ static enum tt_status await_end(const struct execution *execution, struct outcom
     }
 }
 
+/* That the kernel wanted memory back may come to the engine's notice after the end: who was killed, as nobody else
+ * does, is told of the limit. */
+static enum tt_status fail_for_memory(const struct execution *execution, const struct outcome *outcome,
+                                      struct tt_error *err)
+{
+    uint64_t limit = execution->options->memory_bytes;
+    const char *perhaps = outcome->is_out_of_memory ? "" : "perhaps ";
+    if (limit == 0)
+        return tt_error_set(err, TT_TRAIN_FAILED, "the train's code ran out of memory and ended with status %" PRId64,
+                            outcome->code);
+    return tt_error_set(err, TT_TRAIN_FAILED,
+                        "the train's code ended with status %" PRId64 ": %sit needed more than the %" PRIu64
+                        " MiB of memory that it was given",
+                        outcome->code, perhaps, limit >> 20);
+}
+
 static enum tt_status judge(const struct execution *execution, const struct outcome *outcome, struct tt_error *err)
 {
-    if (outcome->code == 0) {
-        if (outcome->is_out_of_memory)
-            tt_log(TT_LOG_WARNING, "a part of the train's code was ended for want of memory; it went on without");
+    bool was_killed = outcome->code == 128 + SIGKILL && execution->options->memory_bytes;
+    if (outcome->code == 0 && outcome->is_out_of_memory)
+        tt_log(TT_LOG_WARNING, "a part of the train's code was ended for want of memory; it went on without");
+    if (outcome->code == 0)
         return TT_OK;
-    }
-    if (!outcome->is_out_of_memory)
-        return tt_error_set(err, TT_TRAIN_FAILED, "the train's code ended with status %" PRId64, outcome->code);
-    uint64_t limit = execution->options->memory_bytes;
-    if (limit)
-        return tt_error_set(err, TT_TRAIN_FAILED,
-                            "the train's code needed more memory than the %" PRIu64
-                            " MiB it was given, and ended with status %" PRId64,
-                            limit >> 20, outcome->code);
-    return tt_error_set(err, TT_TRAIN_FAILED, "the train's code ran out of memory and ended with status %" PRId64,
-                        outcome->code);
+    if (outcome->is_out_of_memory || was_killed)
+        return fail_for_memory(execution, outcome, err);
+    return tt_error_set(err, TT_TRAIN_FAILED, "the train's code ended with status %" PRId64, outcome->code);
 }
 
 static enum tt_status run_to_its_end(struct execution *execution, struct tt_error *err)

@@ -33,6 +33,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
         return status;
     status = tt_registry_login_find(image, &login, err);
     if (status == TT_OK)
+        status = tt_image_check_sent(image, err);
+    if (status == TT_OK)
         status = tt_image_pull(image, options.platform, login, err);
     return status == TT_OK ? print(output, image, &options, err) : status;
 }

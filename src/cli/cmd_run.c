@@ -151,7 +151,9 @@ static enum tt_status prepare(struct run_command *command, const char *image, co
 static enum tt_status pull(const struct run_command *command, struct tt_error *err)
 {
     const struct tt_stop_options *options = &command->stop.options;
-    enum tt_status status = tt_image_pull(options->image, options->platform, command->login, err);
+    enum tt_status status = options->again ? TT_OK : tt_image_check_sent(options->image, err);
+    if (status == TT_OK)
+        status = tt_image_pull(options->image, options->platform, command->login, err);
     if (status == TT_OK)
         status = tt_image_pull(command->base, options->platform, command->base_login, err);
     return status;

@@ -437,5 +437,82 @@ class Interrupted(RunCase):
             self.assert_no_plaintext_in_engine()
 
 
+@engines.needs_engine("docker-registry", "htpasswd")
+class Moved(RunCase):
+    """From a registry and back to it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.registry = engines.Registry()
+        cls.addClassCleanup(cls.registry.close)
+
+    def setUp(self):
+        super().setUp()
+        self.engine.log_in(self.registry.name)
+        self.addCleanup(os.remove, f"{self.engine.home}/docker/config.json")
+        self.place = f"pht/train-{os.path.basename(self.work)[-8:].lower().replace('_', 'x')}"
+        self.name = f"{self.registry.name}/{self.place}"
+
+    def in_the_registry(self, script="echo 1 > /opt/pht_results/one\n"):
+        """The train is in the registry alone."""
+        code = fs.file("", b"#!/bin/sh\n# " + MARKER + b"\n" + script.encode(), 0o755)
+        self.train_of(sample(definition=DEFINITION | {"entrypoint.sh": code}), name=self.name, config=RUNS)
+        for tag in ("base", "latest"):
+            self.engine.docker("push", "--quiet", f"{self.name}:{tag}")
+        self.engine.clear()
+        return self.registry.digest(self.place)
+
+    def test_there_and_back(self):
+        old = self.in_the_registry()
+        says = self.good("run", "--json", "--pull", "--push", self.name, station="alpha")
+        self.assertTrue(says["pulled"] and says["pushed"])
+        self.assertNotEqual(self.registry.digest(self.place), old)
+        self.assert_no_plaintext_in_engine()
+        self.engine.clear()
+        self.good("pull", self.name)
+        self.assertEqual(self.engine.id(self.name), says["digest_after"])
+        self.assertEqual(self.opened(self.name, pool_key("beta")).results, {"one": b"1\n"})
+        self.assertEqual(self.tt("run", "--pull", self.name, station="alpha").status, 9)
+        self.good("run", "--pull", self.name, station="beta")
+
+    def test_a_push_that_fails(self):
+        """The stop is done and stays done."""
+        old = self.in_the_registry()
+        self.good("pull", f"{self.name}:base")
+        self.good("pull", self.name)
+        engines.write_auth(f"{self.engine.home}/docker/config.json", self.registry.name, password="another-word")
+        result = self.tt("run", "--json", "--push", self.name, station="alpha")
+        self.assertEqual(result.status, 8, str(result))
+        for words in ("the stop is done", f"traintoken push {self.name}"):
+            self.assertIn(words, result.json["message"])
+        self.assertNotIn("another-word", result.err + result.out)
+        self.assertEqual(self.opened(self.name, pool_key("beta")).results, {"one": b"1\n"})
+        self.assertEqual(self.registry.digest(self.place), old)
+        self.engine.log_in(self.registry.name)
+        for command, more in (("run", {"station": "alpha"}), ("pull", {})):
+            options = ["--pull"] if command == "run" else []
+            self.refused(9, ["not pushed", f"traintoken push {self.name}"], command, *options, self.name, **more)
+        self.good("push", self.name)
+        self.assertNotEqual(self.registry.digest(self.place), old)
+        self.good("pull", self.name)
+
+    def test_a_pull_that_fails(self):
+        self.in_the_registry()
+        self.refused(8, ["nothing"], "run", "--pull", f"{self.name}-nothing", station="alpha", pin="wrong")
+        self.refused(8, ["cannot pull"], "run", "--pull", "--base", f"{self.registry.name}/pht/none:base",
+                     f"{self.name}-nothing", station="alpha", pin="wrong")
+        self.refused(2, ["folder"], "run", "--pull", "--base", f"oci:{self.work}", self.name, station="alpha")
+
+    def test_the_login_comes_before_all(self):
+        self.in_the_registry()
+        with open(f"{self.engine.home}/docker/config.json", "w", encoding="ascii") as stream:
+            stream.write('{"credHelpers": {"%s": "is-not-there"}}' % self.registry.name)
+        mark = self.engine.log_size()
+        for option in ("--pull", "--push"):
+            self.refused(8, ["is-not-there"], "run", option, self.name, station="alpha", pin="wrong")
+        self.assertEqual(self.engine.count(r"POST", mark), 0)
+
+
 if __name__ == "__main__":
     unittest.main()

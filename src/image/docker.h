@@ -66,11 +66,21 @@ const char *docker_text(const cJSON *object, const char *member);
 TT_MUST_USE enum tt_status docker_delete_container(struct tt_docker_engine *engine, const char *name,
                                                    struct tt_error *err);
 
-/* docker_files.c ----------------------------------------------------------------------------------------------------
+/* docker_stream.c ---------------------------------------------------------------------------------------------------
  */
 
-TT_MUST_USE enum tt_status docker_files(void *state, const char *path, struct tt_file_set **ret_files,
-                                        struct tt_error *err);
+/* The files at and under a path of an image as the engine sends them. It may send them in any order. */
+struct docker_stream;
+TT_MUST_USE enum tt_status docker_stream_new(struct docker_image *image, const char *path,
+                                             struct docker_stream **ret_stream, struct tt_error *err);
+/* As in struct tt_file_stream_ways, of a struct docker_stream. */
+TT_MUST_USE enum tt_status docker_stream_next(void *stream, const struct tt_entry **ret_entry, struct tt_error *err);
+TT_MUST_USE enum tt_status docker_stream_read(void *stream, void *data, size_t length, struct tt_error *err);
+void docker_stream_free(void *stream);
+TT_DEFINE_CLEANUP(struct docker_stream *, docker_stream_free)
+/* What it is, for messages. */
+const char *docker_stream_what(const struct docker_stream *stream);
+
 TT_MUST_USE enum tt_status docker_stream(void *state, const char *path, struct tt_file_stream **ret_stream,
                                          struct tt_error *err);
 
@@ -78,6 +88,12 @@ TT_MUST_USE enum tt_status docker_stream(void *state, const char *path, struct t
  * elsewhere. */
 TT_MUST_USE enum tt_status docker_check_way(struct docker_image *image, const char *path, bool *ret_found,
                                             struct tt_error *err);
+
+/* docker_files.c ----------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status docker_files(void *state, const char *path, struct tt_file_set **ret_files,
+                                        struct tt_error *err);
 
 /* docker_execute.c --------------------------------------------------------------------------------------------------
  */
@@ -119,6 +135,16 @@ TT_MUST_USE enum tt_status docker_sweep(const struct tt_reference *reference, co
 #define DOCKER_PLAINTEXT ", decrypted"
 /* Whether `facts` are those of an image that this program made so. */
 bool docker_is_plaintext(const cJSON *facts);
+/* The images from one up, by its parents, to the one in which the train was decrypted; of an image that does not come
+ * of such a one, nothing but itself. */
+enum { DOCKER_CHAIN_LIMIT = 64 };
+struct docker_chain {
+    char ids[DOCKER_CHAIN_LIMIT][DOCKER_ID_TEXT];
+    size_t count;
+    bool is_plaintext; /* there was one */
+};
+TT_MUST_USE enum tt_status docker_find_chain(struct tt_docker_engine *engine, const char *id,
+                                             struct docker_chain *chain, struct tt_error *err);
 /* The name of a container in a list of containers, else its id. */
 const char *docker_container_name(const cJSON *container);
 /* Deletes an image that no tag names, and nothing else: not its parents, not one that a container was made of.

@@ -301,6 +301,21 @@ static enum tt_status new_configuration(const struct docker_change *change, cons
     return TT_OK;
 }
 
+/* The same once more as a change, which is what Podman listens to. */
+static enum tt_status add_command(struct tt_buffer *path, const char *const *command, struct tt_error *err)
+{
+    cJSON *list TT_CLEANUP(tt_json_cleanup) = cJSON_CreateArray();
+    bool good = list != NULL;
+    for (const char *const *word = command; good && *word; word++)
+        good = cJSON_AddItemToArray(list, cJSON_CreateString(*word));
+    char *text = good ? cJSON_PrintUnformatted(list) : NULL;
+    if (!text)
+        return tt_error_memory(err);
+    enum tt_status status = tt_docker_path(path, err, "&changes=CMD+%%5B%%5D&changes=ENTRYPOINT+%s", text);
+    cJSON_free(text);
+    return status;
+}
+
 static enum tt_status commit_container(struct docker_change *change, const struct tt_image_settings *settings,
                                        struct tt_error *err)
 {
@@ -313,6 +328,8 @@ static enum tt_status commit_container(struct docker_change *change, const struc
     enum tt_status status = comment ? new_configuration(change, settings, &config, err) : tt_error_memory(err);
     if (status == TT_OK)
         status = tt_docker_path(&path, err, "/commit?container=%s&comment=%s&pause=0", change->container, comment);
+    if (status == TT_OK && settings && settings->command)
+        status = add_command(&path, settings->command, err);
     if (status != TT_OK)
         return status;
     struct tt_docker_request request = {

@@ -154,7 +154,8 @@ class Store(unittest.TestCase):
                                   ("no tar", 4096 * b"x", 3), ("zeros", bytes(10240), 8),
                                   ("endless end", whole + bytes(2 << 20), 8), ("elsewhere", other, 8),
                                   ("link leads out", outside, 8), ("twice", twice, 8), ("below a link", below, 8),
-                                  ("folder is missing", headless, 8)):
+                                  ("folder is missing", headless, 8), ("a file", fs.write_tar([fs.file("pht_results")]), 8),
+                              ("a link", fs.write_tar([fs.symlink("pht_results", "/")]), 8)):
             for how in ("files", "stream"):
                 with self.subTest(f"{name}, {how}"):
                     lying = self.lying()
@@ -170,8 +171,8 @@ class Store(unittest.TestCase):
             def vanish():
                 for name in self.engine.containers():
                     self.engine.remove(name)
-            lying.on("GET /containers/*/archive*", proxy.calling(vanish))
-            self.tool("stream", "train", RESULTS, status=8, server=lying, words="was removed by something else")
+            lying.on("HEAD /containers/*/archive*", proxy.calling(vanish))
+            self.tool("stream", "train", RESULTS, status=8, server=lying, words="No such container")
         self.assertEqual(self.engine.containers(), {})
 
     # ------------------------------------------------------------------------------------------ changing

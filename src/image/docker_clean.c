@@ -107,6 +107,25 @@ static bool was_visible(const cJSON *facts)
     return time_of_tag[0] && strncmp(time_of_tag, "0001-", 5) != 0;
 }
 
+/* What ran was committed by somebody else on top of what was decrypted here, had a tag and lost it to what the post-run
+ * made of it: only a post-run that died leaves that. What something still uses is left to whoever does. */
+static enum tt_status clean_executed(struct cleaning *cleaning, const char *id, struct tt_error *err)
+{
+    struct docker_chain chain;
+    enum tt_status status = docker_find_chain(cleaning->engine, id, &chain, err);
+    for (size_t i = 0; status == TT_OK && chain.is_plaintext && i < chain.count; i++) {
+        struct tt_error failure = TT_ERROR_INIT;
+        int code = 0;
+        if (!cleaning->dry_run && docker_delete_image(cleaning->engine, chain.ids[i], &code, &failure) != TT_OK) {
+            if (code != 409)
+                tell_failure(cleaning, "decrypted image", chain.ids[i], &failure);
+            return TT_OK;
+        }
+        tell(cleaning, "image", chain.ids[i], "holds a decrypted train");
+    }
+    return status;
+}
+
 static enum tt_status clean_image(struct cleaning *cleaning, const cJSON *image, struct tt_error *err)
 {
     cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
@@ -115,9 +134,12 @@ static enum tt_status clean_image(struct cleaning *cleaning, const cJSON *image,
     enum tt_status status = docker_id(image, "Id", id, err);
     if (status == TT_OK)
         status = docker_inspect_image(cleaning->engine, id, &facts, err);
-    if (status != TT_OK || !facts || has_any(facts, "RepoTags") || has_any(facts, "RepoDigests") ||
-        !is_left_over(cleaning, docker_text(facts, "Comment"), image))
+    if (status != TT_OK || !facts || has_any(facts, "RepoTags") || has_any(facts, "RepoDigests"))
         return status;
+    if (!tt_docker_owner_is_ours(docker_text(facts, "Comment")) && was_visible(facts))
+        return clean_executed(cleaning, id, err);
+    if (!is_left_over(cleaning, docker_text(facts, "Comment"), image))
+        return TT_OK;
     bool is_plaintext = docker_is_plaintext(facts);
     if (!is_plaintext && was_visible(facts))
         return TT_OK;

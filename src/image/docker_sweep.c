@@ -4,14 +4,6 @@
 #include "image/docker.h"
 #include "json/json.h"
 
-enum { CHAIN_LIMIT = 64 };
-
-/* The images from what is to be removed up to the one in which the train was decrypted. */
-struct chain {
-    char ids[CHAIN_LIMIT][DOCKER_ID_TEXT];
-    size_t count;
-};
-
 bool docker_is_plaintext(const cJSON *facts)
 {
     const char *comment = docker_text(facts, "Comment");
@@ -20,24 +12,23 @@ bool docker_is_plaintext(const cJSON *facts)
     return tt_docker_owner_is_ours(comment) && length > mark && strcmp(comment + length - mark, DOCKER_PLAINTEXT) == 0;
 }
 
-/* Of an image whose parents nobody decrypted here, nothing but itself. */
-static enum tt_status find_chain(struct tt_docker_engine *engine, const char *removed, struct chain *chain,
+enum tt_status docker_find_chain(struct tt_docker_engine *engine, const char *id, struct docker_chain *chain,
                                  struct tt_error *err)
 {
-    bool found = false;
-    snprintf(chain->ids[0], DOCKER_ID_TEXT, "%s", removed);
+    snprintf(chain->ids[0], DOCKER_ID_TEXT, "%s", id);
     chain->count = 1;
-    for (size_t i = 0; i < CHAIN_LIMIT && !found; i++) {
+    chain->is_plaintext = false;
+    for (size_t i = 0; i < DOCKER_CHAIN_LIMIT && !chain->is_plaintext; i++) {
         cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
         enum tt_status status = docker_inspect_image(engine, chain->ids[i], &facts, err);
         if (status != TT_OK)
             return status;
-        found = facts && docker_is_plaintext(facts);
+        chain->is_plaintext = facts && docker_is_plaintext(facts);
         chain->count = i + 1;
-        if (!facts || i + 1 == CHAIN_LIMIT || docker_id(facts, "Parent", chain->ids[i + 1], NULL) != TT_OK)
+        if (!facts || i + 1 == DOCKER_CHAIN_LIMIT || docker_id(facts, "Parent", chain->ids[i + 1], NULL) != TT_OK)
             break;
     }
-    if (!found)
+    if (!chain->is_plaintext)
         chain->count = 1;
     return TT_OK;
 }
@@ -163,12 +154,12 @@ enum tt_status docker_sweep(const struct tt_reference *reference, const char *re
                             struct tt_error *err)
 {
     struct tt_docker_engine *engine TT_CLEANUP(tt_docker_free_cleanup) = NULL;
-    struct chain chain;
+    struct docker_chain chain;
     char *used = NULL;
     (void)reference;
     enum tt_status status = tt_docker_connect(&engine, err);
     if (status == TT_OK)
-        status = find_chain(engine, removed_digest, &chain, err);
+        status = docker_find_chain(engine, removed_digest, &chain, err);
     for (size_t i = 0; status == TT_OK && !used && i < chain.count; i++)
         status = sweep_image(engine, chain.ids[i], &used, err);
     if (status == TT_OK)

@@ -41,8 +41,10 @@ enum tt_status docker_untagged_images(struct tt_docker_engine *engine, cJSON **r
 /* Seconds since something in a list was made. */
 static int64_t age_of(const cJSON *item)
 {
-    const cJSON *created = cJSON_GetObjectItemCaseSensitive(item, "Created");
-    return cJSON_IsNumber(created) ? (int64_t)time(NULL) - (int64_t)created->valuedouble : 0;
+    int64_t now = (int64_t)time(NULL);
+    int64_t created = now;
+    (void)tt_json_integer(cJSON_GetObjectItemCaseSensitive(item, "Created"), 0, now, &created);
+    return now - created;
 }
 
 static bool is_left_over(struct cleaning *cleaning, const char *owner, const cJSON *item)

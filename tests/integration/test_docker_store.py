@@ -317,6 +317,32 @@ class Store(unittest.TestCase):
         self.assertEqual(self.tool("clean"), "")
         self.assertEqual(self.engine.state(), before)
 
+    def test_who_lives(self):
+        """Owners in containers, of earlier boots of this machine, and of other machines."""
+        self.load()
+        process = self.start("copy", "train", "train", "train", "wait")
+        self.say(process, "wait")
+        _, boot, space, number, start, host, _ = next(iter(self.engine.containers())).split(".")
+        self.end(process, signal.SIGTERM)
+        running = self.engine.create("train", "running", ["/bin/busybox", "sleep", "600"])
+        self.engine.api("POST", f"/containers/{running}/start")
+        stopped = self.engine.create("train", "stopped")
+        mine = f"{os.getpid()}.{start}"
+        with open("/proc/self/stat", encoding="ascii") as stream:
+            own = stream.read().rpartition(")")[2].split()[19]
+        stay = [f"{boot}.{space}.{os.getpid()}.{own}.{host}.1", f"{boot}.1.5.6.{running[:12]}.1",
+                f"{boot}.1.5.6.h00000000.1", "00000000.1.5.6.h00000000.1", "00000000.1.5.6.0123456789ab.1"]
+        go = [f"{boot}.{space}.{mine}.{host}.2", f"{boot}.{space}.{number}.{start}.{host}.2",
+              f"{boot}.1.5.6.{stopped[:12]}.2", f"{boot}.1.5.6.0123456789ab.2", f"00000000.1.5.6.{host}.2"]
+        odd = ["xyz", f"{boot}.{space}.{number}.{start}.{host}", f"{boot}.{space}.{number}.{start}.{host}.2x",
+               f"{boot}0.{space}.{number}.{start}.{host}.2", f"{boot}.{space}..{start}.{host}.2"]
+        for name in stay + go + odd:
+            self.engine.create("train", "traintoken." + name)
+        self.assertEqual(sorted(line.split()[1] for line in self.tool("clean").splitlines()),
+                         sorted("traintoken." + name for name in go))
+        self.assertEqual(sorted(self.engine.containers()),
+                         sorted(["running", "stopped", *("traintoken." + name for name in stay + odd)]))
+
     def test_clean_takes_decrypted_images(self):
         """One that lost its tag, as when a run is killed between the tag and the removal."""
         digest = self.load()

@@ -9,7 +9,7 @@ _traintoken() {
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        pre-run | post-run | verify | inspect | seal | results)
+        pre-run | post-run | run | pull | push | verify | inspect | seal | results | clean)
             command=${COMP_WORDS[i]}
             break
             ;;
@@ -27,12 +27,21 @@ _traintoken() {
     fi
 
     case $previous in
-    --module | --query | --config | --file-list | --entry-point)
+    --module | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     --state | --definition | -o | --output)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
+        return
+        ;;
+    --gpus)
+        mapfile -t COMPREPLY < <(compgen -W 'all' -- "$current")
+        return
+        ;;
+    --env)
+        compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -e -- "$current")
         return
         ;;
     --platform)
@@ -46,18 +55,24 @@ _traintoken() {
         ;;
     --base)
         compopt -o nospace
-        mapfile -t COMPREPLY < <(compgen -W 'oci:' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
         ;;
-    --station | --creator | --id | --stop | --pin-fd | --interpreter)
+    --station | --creator | --id | --stop | --pin-fd | --interpreter | --network | --memory | --cpus | --timeout)
         return
         ;;
     esac
 
     case $command in
-    '') options='pre-run post-run verify inspect seal results --version --help' ;;
+    '') options='pre-run post-run run pull push verify inspect seal results clean --version --help' ;;
     pre-run) options="$common $key $station" ;;
-    post-run) options="$common $key $station --base --config" ;;
+    post-run) options="$common $key $station --base --config --rebase" ;;
+    run)
+        options="$common $key $station --base --pull --push --env --env-file --volume --network --gpus --memory --cpus"
+        options="$options --timeout --log"
+        ;;
+    pull | push) options=$common ;;
+    clean) options="$common --dry-run" ;;
     verify | inspect) options=$common ;;
     seal)
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
@@ -69,11 +84,14 @@ _traintoken() {
     if [[ -z $command || $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ $command == results ]]; then
-        mapfile -t COMPREPLY < <(compgen -f -W 'oci:' -- "$current")
-        [[ ${COMPREPLY[0]-} != oci: ]] || compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -f -W 'oci: docker-daemon:' -- "$current")
+        [[ ${COMPREPLY[0]-} != *: ]] || compopt -o nospace
+    elif [[ $command == pull || $command == push || $command == run ]]; then
+        compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -W 'docker-daemon:' -- "$current")
     else
         compopt -o nospace
-        mapfile -t COMPREPLY < <(compgen -W 'oci:' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
     fi
 }
 complete -F _traintoken traintoken

@@ -1,13 +1,14 @@
 # fish completion for traintoken
 
-set -l commands pre-run post-run verify inspect seal results
-set -l with_key pre-run post-run seal results
-set -l at_station pre-run post-run
+set -l commands pre-run post-run run pull push verify inspect seal results clean
+set -l with_key pre-run post-run run seal results
+set -l at_station pre-run post-run run
 
 function __traintoken_images
     for folder in (string replace -r '^oci:' '' -- (commandline -ct) | read -l stem; __fish_complete_directories "$stem" '')
         echo "oci:$folder"
     end
+    echo docker-daemon:
 end
 
 complete -c traintoken -f
@@ -15,10 +16,14 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -l version
 complete -c traintoken -l help -d 'Print a short help'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a pre-run -d 'Verify and decrypt a train'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a post-run -d 'Sign and encrypt a train'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a run -d 'Do a whole stop'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a pull -d 'Fetch a train from its registry'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a push -d 'Send a train to its registry'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a verify -d 'Check all that needs no key'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show a train'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a seal -d 'Make a train'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a results -d 'Open the results'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a clean -d 'Remove what a killed run left'
 
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -a '(__traintoken_images)'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
@@ -35,8 +40,23 @@ complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l station -
 complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l state -r -a '(__fish_complete_directories)' -d 'Station memory'
 complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l again -d 'Do a stop that was done before'
 
-complete -c traintoken -n "__fish_seen_subcommand_from post-run seal" -l base -x -a '(__traintoken_images)' -d 'Base image'
+complete -c traintoken -n "__fish_seen_subcommand_from post-run run seal" -l base -x -a '(__traintoken_images)' -d 'Base image'
 complete -c traintoken -n "__fish_seen_subcommand_from post-run" -l config -r -F -d 'Configuration that pre-run verified'
+complete -c traintoken -n "__fish_seen_subcommand_from post-run" -l rebase -d 'Accepted, changes nothing'
+
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l pull -d 'First fetch the image and its base'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l push -d 'Afterwards send the image'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l env -x -d 'Variable for the train'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l env-file -r -F -d 'Variables for the train'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l volume -r -F -d 'File or folder for the train'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l network -x -d "The engine's network"
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l gpus -x -a all -d 'Graphics processors'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l memory -x -d 'Most memory'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l cpus -x -d 'Most processors'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l timeout -x -d 'Time after which it is ended'
+complete -c traintoken -n "__fish_seen_subcommand_from run" -l log -r -F -d 'File for its output'
+
+complete -c traintoken -n "__fish_seen_subcommand_from clean" -s n -l dry-run -d 'Remove nothing'
 
 complete -c traintoken -n "__fish_seen_subcommand_from seal" -l definition -r -a '(__fish_complete_directories)' -d 'Folder with the code'
 complete -c traintoken -n "__fish_seen_subcommand_from seal" -l query -r -F -d 'Becomes query.json'

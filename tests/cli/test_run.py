@@ -1,6 +1,7 @@
 """Whole stops in one command: trains whose code really runs in a container engine, and fails in all ways that code can."""
 
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -10,7 +11,7 @@ import unittest
 
 from support import engine as engines
 from support import files as fs
-from support import pht
+from support import pht, proxy
 from support.engine_case import TRAIN, EngineCase
 from support.station import DEFINITION, MARKER, PIN, SANITIZED, pool_key, sample
 
@@ -78,8 +79,8 @@ class Success(RunCase):
             self.assertEqual((says["stop"], says["result_files"]), (place, place + 1))
             self.refused(9, [], "run", name, station=station)
         self.good("results", name, "-o", f"{self.beside}/home", key="creator")
-        found = [open(f"{self.beside}/home/{one}", encoding="ascii").read() for one in os.listdir(f"{self.beside}/home")]
-        self.assertEqual(sorted(found), ["0\n", "1\n", "2\n"])
+        found = {one.name: one.read_bytes() for one in pathlib.Path(self.beside, "home").iterdir()}
+        self.assertEqual(found, {f"at-{place}": b"%d\n" % place for place in range(3)})
 
     def test_json(self):
         says, _ = self.run_train("echo noise; echo trouble >&2; echo 1 > /opt/pht_results/one\n")
@@ -115,8 +116,8 @@ class Success(RunCase):
         result = self.good("run", self.train_with('id -u; pwd; echo "$1|$2|$SET"\n', config), station="alpha")
         self.assertIn("1000\n/tmp\none|two words|by image\n", result.err)
 
-    def test_a_minute_of_the_engine(self):
-        """One container to run in, and the costs of a stop: no file is moved twice."""
+    def test_what_it_costs_the_engine(self):
+        """One container to run in, and no file is moved twice."""
         name = self.train_with("echo 1 > /opt/pht_results/one\n")
         mark = self.engine.log_size()
         self.good("run", name, station="alpha")
@@ -314,6 +315,13 @@ class Failure(RunCase):
             with self.subTest(script):
                 self.failed([], script, status=4)
 
+    def test_a_volume_of_the_images(self):
+        """What lies in it goes as the container goes."""
+        before = self.engine.api("GET", "/volumes")["Volumes"] or []
+        config = {"Volumes": {"/scratch": {}}}
+        self.failed("status 3", "echo x > /scratch/x; exit 3\n", config=config)
+        self.assertEqual(self.engine.api("GET", "/volumes")["Volumes"] or [], before)
+
     def test_things_that_are_no_files(self):
         self.failed([], "mknod /opt/pht_results/x c 1 3 || busybox mknod /opt/pht_results/x c 1 3\n", status=(3, 4))
 
@@ -435,6 +443,87 @@ class Interrupted(RunCase):
             self.good("clean")
             self.assertEqual(engine.state(), self.before["the engine"])
             self.assert_no_plaintext_in_engine()
+
+
+@engines.needs_engine()
+class Lies(RunCase):
+    """An engine that answers strangely while a train runs."""
+
+    ATTACH, START, LOOK = "POST /containers/*/attach*", "POST /containers/*/start", "GET /containers/*/json"
+    SCRIPT = "echo spoken; echo 1 > /opt/pht_results/one\n"
+
+    def setUp(self):
+        super().setUp()
+        self.lying = engines.LyingDaemon(self.engine)
+        self.addCleanup(self.lying.close)
+        self.client = self.lying
+
+    def test_no_way_to_its_output(self):
+        for action in (proxy.refusal(500, "made-up words"), proxy.refusal(404, "made-up words"), proxy.cut(),
+                       proxy.endless_headers()):
+            self.lying.forget()
+            self.lying.on(self.ATTACH, action)
+            self.failed([], self.SCRIPT, status=8)
+            self.assertEqual(self.lying.seen(self.START), 0)
+
+    def test_output_that_is_none(self):
+        """What is lost is said; the train does its work all the same."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+        for body in (b"no frames at all", b"\1\0\0\0\xff\xff\xff\xffcut", b"\1\0\0", b"\1\1\1\1\0\0\0\1x", b"\xff" * 4096):
+            with self.subTest(body[:20]):
+                self.lying.forget()
+                self.lying.on(self.ATTACH, proxy.raw([head, body]))
+                name = self.train_with(self.SCRIPT)
+                result = self.good("run", "--log", self.log, "--again", name, station="alpha")
+                self.assertIn("output is missing", result.err)
+                self.assertEqual(self.opened(name, pool_key("beta")).results, {"one": b"1\n"})
+
+    def test_a_start_that_is_refused(self):
+        for words, status in (("made-up words", 8), ('exec: "x": made-up words', 10)):
+            self.lying.forget()
+            self.lying.on(self.START, proxy.refusal(500, words))
+            self.failed(["made-up words"], self.SCRIPT, status=status)
+
+    def test_a_start_that_is_not_heard_of(self):
+        for action in (proxy.cut(), proxy.lost_reply()):
+            self.lying.forget()
+            self.lying.on(self.START, action)
+            self.failed([], self.SCRIPT, status=8)
+
+    def test_an_end_that_is_not_known(self):
+        for value in ({}, [], {"State": 1}, {"State": {"Running": "no", "ExitCode": 0}}, {"State": {"Running": False}},
+                      {"State": {"Running": False, "ExitCode": "0"}}, {"State": {"Running": False, "ExitCode": 0.5}},
+                      {"State": {"Running": False, "ExitCode": 1e300}}, {"State": {"Running": False, "ExitCode": -1 << 60}}):
+            with self.subTest(value):
+                self.lying.forget()
+                self.lying.on(self.LOOK, proxy.reply(200, value))
+                self.failed([], self.SCRIPT, status=8)
+        for action in (proxy.refusal(404, "made-up words"), proxy.flood(64 << 20), proxy.cut(), proxy.reply(200, b"{")):
+            self.lying.forget()
+            self.lying.on(self.LOOK, action)
+            self.failed([], self.SCRIPT, status=8)
+
+    def test_a_train_that_never_ends(self):
+        self.lying.on(self.LOOK, proxy.reply(200, {"State": {"Running": True, "ExitCode": 0}}))
+        self.failed("out of time", self.SCRIPT, "--timeout", "2")
+
+    def test_a_signal_while_the_engine_is_silent(self):
+        for pattern in (self.ATTACH, self.START, self.LOOK):
+            with self.subTest(pattern):
+                self.lying.forget()
+                self.lying.on(pattern, proxy.silence())
+                name = self.train_with(self.SCRIPT)
+                os.makedirs(f"{self.state}/trains", 0o700, exist_ok=True)
+                before = self.everything()
+                child = self.started("run", name, station="alpha")
+                until = time.monotonic() + 30
+                while not self.lying.seen(pattern):
+                    self.assertLess(time.monotonic(), until)
+                    time.sleep(0.05)
+                child.send_signal(signal.SIGTERM)
+                child.communicate(timeout=20)
+                self.assertEqual(child.returncode, -signal.SIGTERM)
+                self.assert_all_is_as(before)
 
 
 @engines.needs_engine("docker-registry", "htpasswd")

@@ -130,26 +130,23 @@ static char *absolute_source(const char *source)
 {
     char *folder TT_CLEANUP(tt_free_cleanup) = source[0] == '/' ? strdup("") : getcwd(NULL, 0);
     char *joined TT_CLEANUP(tt_free_cleanup) = folder ? tt_text_format("%s/%s", folder, source) : NULL;
-    char *tidy = joined ? malloc(strlen(joined) + 2) : NULL;
+    char *tidy = joined ? calloc(1, strlen(joined) + 2) : NULL;
     if (tidy && tidy_path(joined, tidy, true) && !*tidy)
         strcpy(tidy, "/");
     return tidy;
 }
 
-/* Whether one of two paths lies in the other, or they are the same. */
-static bool overlap(const char *one, const char *other)
+static bool lies_in(const char *path, const char *folder)
 {
-    size_t a = strlen(one);
-    size_t b = strlen(other);
-    size_t shorter = a < b ? a : b;
-    return memcmp(one, other, shorter) == 0 && (a == b || (a < b ? other[a] : one[b]) == '/');
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
 static enum tt_status check_target(const char *text, const char *target, struct tt_error *err)
 {
     static const char *const own[] = {"/opt/pht_results", "/opt/pht_train", "/opt/train_config.json"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        if (overlap(target, own[i]))
+        if (lies_in(target, own[i]) || lies_in(own[i], target))
             return tt_error_set(err, TT_USAGE,
                                 "--volume %s would lie over the train's own files (%s): name another place for it in "
                                 "the container, such as /opt/train_data",
@@ -178,7 +175,7 @@ static enum tt_status split_volume(const char *text, char *copy, struct tt_volum
         return bad_volume(text, "there is no source", err);
     if (*target != '/')
         return bad_volume(text, "the target is no absolute path", err);
-    char *tidy = malloc(strlen(target) + 1);
+    char *tidy = strdup(target);
     if (!tidy)
         return tt_error_memory(err);
     volume->target = tidy;

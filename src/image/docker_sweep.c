@@ -68,13 +68,14 @@ enum tt_status docker_delete_image(struct tt_docker_engine *engine, const char *
     return status != TT_OK && code == 404 ? TT_OK : status;
 }
 
-/* Containers of the image and of those that were made of it. */
+/* Containers of the image and of those that were made of it. Podman knows bare ids only here. */
 static enum tt_status containers_of(struct tt_docker_engine *engine, const char *id, cJSON **ret_list,
                                     struct tt_error *err)
 {
     struct tt_buffer path TT_CLEANUP(tt_buffer_clear) = {0};
+    const char *colon = strchr(id, ':');
     char filter[128];
-    snprintf(filter, sizeof filter, "{\"ancestor\":[\"%s\"]}", id);
+    snprintf(filter, sizeof filter, "{\"ancestor\":[\"%s\"]}", colon ? colon + 1 : id);
     enum tt_status status = tt_docker_path(&path, err, "/containers/json?all=1&filters=%s", filter);
     if (status != TT_OK)
         return status;

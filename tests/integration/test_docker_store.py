@@ -1,6 +1,7 @@
 """The store on a container engine, asked through image_tool: what it reads, what it makes, what it leaves behind."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import signal
@@ -33,10 +34,16 @@ RICH = opt(fs.file(f"{RESULTS}/a.txt", b"after a"), fs.folder(f"{RESULTS}/a", 0o
            fs.folder(f"{RESULTS}/sticky", 0o1777))
 
 
-@engines.needs_engine()
-class Store(unittest.TestCase):
+@functools.cache
+def shared_podman():
+    return engines.Podman()
+
+
+class Case(unittest.TestCase):
+    engine_for_all = staticmethod(engines.shared)
+
     def setUp(self):
-        self.engine = engines.shared()
+        self.engine = self.engine_for_all()
         self.engine.clear()
         self.addCleanup(self.engine.clear)
         self.servers = contextlib.ExitStack()
@@ -101,6 +108,10 @@ class Store(unittest.TestCase):
         self.assertEqual(self.engine.containers(), {})
         self.assertEqual(self.engine.tags(), tags)
         self.assertEqual(self.engine.dangling(), [])
+
+
+@engines.needs_engine()
+class Store(Case):
 
     # ------------------------------------------------------------------------------------------ reading
 
@@ -375,6 +386,70 @@ class Store(unittest.TestCase):
         self.assertEqual(self.tool("sweep", "train", ran), "")
         self.assertEqual(self.engine.tags(), {"train:latest": base, "train:base": base})
         self.assertEqual(self.engine.dangling(), [digest], "the encrypted one from before is not ours to remove")
+
+
+@engines.needs_engine("podman")
+class OnPodman(Case):
+    """What Podman's service does like Docker, and where it differs: names, links that it follows, owners and times."""
+
+    engine_for_all = staticmethod(shared_podman)
+
+    def essence(self, lines):
+        return [line[:2] + line[4:] for line in lines]
+
+    def test_files_and_stream_say_the_same(self):
+        self.load()
+        for how in ("files", "stream"):
+            self.assertEqual(self.essence(self.listed(how, "train")), self.essence(self.expected(RICH)))
+            self.assertEqual(self.tool(how, "train", "opt/nothing"), "")
+            self.tool(how, "absent", RESULTS, status=8, words="absent:latest is not in the container engine")
+
+    def test_links_are_not_followed(self):
+        self.load("one:latest", [fs.symlink("opt/pht_results", "/etc")], {"config": {"Cmd": ["x"]}})
+        self.load("two:latest", [fs.symlink("opt", "/etc"), fs.folder("etc/pht_results")], {"config": {"Cmd": ["x"]}})
+        for how in ("files", "stream"):
+            self.tool(how, "one", RESULTS, status=4, words="/opt/pht_results is a symbolic link")
+            self.tool(how, "two", RESULTS, status=4, words="/opt is a symbolic link where a folder must be")
+        self.assertEqual(self.engine.containers(), {})
+
+    def test_copy(self):
+        old = self.load("train:latest", opt(fs.file(f"{RESULTS}/old", b"old"), fs.file(f"{RESULTS}/a", b"in the way")))
+        source = self.load("source:latest")
+        digest = self.tool("copy", "train", "source", "train", "both", "/bin/busybox").strip()
+        self.assertEqual(self.essence(self.listed("files", "train")), self.essence(self.expected(RICH)))
+        self.assertEqual((self.engine.id("train"), self.engine.id("train:base")), (digest, digest))
+        config = self.engine.image(digest)["Config"]
+        self.assertEqual((config["Entrypoint"], config["Cmd"] or [], config["User"], config["WorkingDir"]),
+                         (["/bin/busybox"], [], "5:6", "/opt"))
+        self.assertEqual((self.engine.containers(), self.engine.id("source")), ({}, source))
+        self.assertIn(old, self.engine.images())
+
+    def test_what_is_left(self):
+        self.load()
+        before = self.engine.state()
+        for how in ("abandon", "abandon-sealed"):
+            self.tool("copy", "train", "train", "train", how)
+            self.assertEqual(self.engine.state(), before)
+        for word in ("wait", "wait-sealed+plaintext"):
+            process = self.start("copy", "train", "train", "train", word)
+            self.say(process, word.partition("+")[0])
+            self.assertEqual(self.tool("clean"), "")
+            self.end(process, signal.SIGKILL)
+            self.assertIn("container traintoken.", self.tool("clean"))
+            self.assertEqual(self.engine.state(), before)
+
+    def test_sweep(self):
+        digest = self.load()
+        before = self.engine.state()
+        decrypted = self.tool("copy", "train", "train", "train", "commit+plaintext").strip()
+        self.assertIn("the tag 'localhost/train:latest' (docker rmi localhost/train:latest)",
+                      self.tool("sweep", "train", decrypted))
+        self.engine.tag(digest, "localhost/train:latest")
+        container = self.engine.create(decrypted, "mine")
+        self.assertIn("the container 'mine' (docker rm mine)", self.tool("sweep", "train", decrypted))
+        self.engine.remove(container)
+        self.assertEqual(self.tool("sweep", "train", decrypted), "")
+        self.assertEqual(self.engine.state(), before)
 
 
 if __name__ == "__main__":

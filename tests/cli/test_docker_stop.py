@@ -1,15 +1,15 @@
 """Stops at trains in a Docker Engine: they do what they do in an OCI layout, keep the image's settings, leave no
 plaintext in the engine, and take no more of it than they must."""
 
-import hashlib
 import os
 import unittest
 
 from support import engine as engines
 from support import files as fs
 from support import oci, pht
-from support.engine_case import SETTINGS, TRAIN, EngineCase
-from support.station import MARKER, PIN, STOPS, Case, edited, pool_key, results_of, sample, sample_at, tokens, vector, vector_key
+from support.engine_case import SETTINGS, EngineCase
+from support.station import (MARKER, PIN, SANITIZED, STOPS, pool_key, results_of, sample, sample_at, tokens, vector,
+                             vector_key)
 from test_vectors import FAMILIES, hashed, results_only
 from test_vectors import STOPS as VECTOR_STOPS
 
@@ -492,14 +492,14 @@ class Costs(EngineCase):
         self.run_code(name, "alpha", [*results_of("alpha"), big])
         with self.subTest("post-run"):
             peak = self.peak(self.arguments("post-run", name, station="alpha"))
-            if not self.sanitized():
+            if not SANITIZED:
                 self.assertLess(peak, 32 * 1024)
         grown = self.engine.disk_use() - before
         self.assertLess(grown, len(big.content) + 1.5 * MIB)
         self.assert_no_plaintext_in_engine(MARKER, big.content[:64])
         with self.subTest("pre-run"):
             peak = self.peak(self.arguments("pre-run", name, station="beta"))
-            if not self.sanitized():
+            if not SANITIZED:
                 self.assertLess(peak, 32 * 1024)
         middle = self.engine.disk_use()
         self.assertLess(middle - before - grown, len(big.content) + 1.5 * MIB)
@@ -508,11 +508,6 @@ class Costs(EngineCase):
         self.assertLess(self.engine.disk_use() - before - grown, len(big.content) + 1.5 * MIB)
         self.engine.docker("image", "prune", "-f")
         self.assertLess(self.engine.disk_use() - before, len(big.content) + 1.5 * MIB)
-
-    @staticmethod
-    def sanitized():
-        from support.station import SANITIZED
-        return SANITIZED
 
 
 if __name__ == "__main__":

@@ -220,6 +220,27 @@ class Stops(Case):
         lost = [word for word in options if word not in [*self.memory(), "--read-only"]]
         self.through(lost, "post-run", f"{TRAIN}:latest", status=9)
 
+    def test_killed_and_cleaned_by_the_next_one(self):
+        """Who is at work in another container is left alone; what is left of it when it is gone is not."""
+        slow = {"entrypoint.sh": fs.file("", b"#!/bin/sh\nsleep 300\n", 0o755)}
+        engine().load_train(TRAIN, station.sample(definition=slow, stops=("alpha", "beta")))
+        before = engine().state()
+        options = self.options("alpha", self.offer("alpha"))
+        name = f"killed-{os.path.basename(self.work)}"
+        self.through(["--detach", "--name", name, *options], "run", f"{TRAIN}:latest")
+        until = time.monotonic() + 60
+        while not any(one["State"] == "running" for other, one in engine().containers().items() if other != name):
+            self.assertLess(time.monotonic(), until, "the train does not start")
+            time.sleep(0.1)
+        working = engine().state()
+        self.through(options, "clean")
+        self.assertEqual(engine().state(), working)
+        engine().docker("kill", name)
+        while name in engine().containers():
+            time.sleep(0.1)
+        self.through(options, "clean")
+        self.assertEqual(engine().state(), before)
+
     def test_compose(self):
         compose = next((words for words in (["docker", "compose"], ["docker-compose"]) if subprocess.run(
             [*words, "version"], env={"PATH": engines.PATH, "HOME": engine().home}, stdout=subprocess.DEVNULL,

@@ -411,6 +411,33 @@ class Interrupted(RunCase):
         self.assertEqual(self.engine.state(), self.before["the engine"])
         self.assert_no_plaintext_in_engine()
 
+    def test_killed_at_any_time(self):
+        """Old state or new one, and the next start is clean."""
+        script = "echo 1 > /opt/pht_results/one; sleep 0.3\n"
+        name = self.train_with(script)
+        start = time.monotonic()
+        self.good("run", name, station="alpha")
+        whole = time.monotonic() - start
+        points = 10
+        for point in range(points):
+            with self.subTest(point):
+                self.engine.clear()
+                shutil.rmtree(self.state, True)
+                name = self.train_with(script)
+                old = self.engine.id(name)
+                self.killed(self.arguments("run", name, station="alpha"), whole * (point + 0.5) / points)
+                done = self.engine.id(name) != old
+                self.assertEqual(self.opened(name, pool_key("beta" if done else "alpha")).position, int(done))
+                result = self.tt("run", name, station="alpha")
+                if not done and result.status == 9:  # killed as it made the new state the image's
+                    self.assertIn("--again", result.err)
+                    result = self.tt("run", "--again", name, station="alpha")
+                self.assertEqual(result.status, 9 if done else 0, str(result))
+                self.good("clean")
+                self.assertEqual(self.opened(name, pool_key("beta")).results, {"one": b"1\n"})
+                self.assertEqual((list(self.engine.containers()), self.engine.dangling()), ([], []))
+                self.assert_no_plaintext_in_engine()
+
     def test_a_second_one_on_the_same_train(self):
         name, child = self.begun()
         result = self.tt("run", name, station="alpha")

@@ -50,6 +50,7 @@ static enum tt_status no_memory_unless(bool good, struct tt_error *err)
 
 static enum tt_status use_socket(const char *path, struct tt_docker_endpoint *endpoint, struct tt_error *err)
 {
+    endpoint->tls = endpoint->tls_verify = false; /* settings for another day */
     endpoint->socket = strdup(path);
     endpoint->name = tt_text_format("unix://%s", path);
     return no_memory_unless(endpoint->socket && endpoint->name, err);

@@ -1,3 +1,5 @@
+tt_unit_test(pipe KNOWS base)
 tt_unit_test(http SOURCES http_server.c KNOWS image base)
-
-
+tt_unit_test(docker_endpoint SOURCES private_home.c KNOWS image base)
+tt_unit_test(docker_engine SOURCES private_home.c http_server.c KNOWS image base)
+tt_unit_test(credentials SOURCES private_home.c KNOWS image json base)

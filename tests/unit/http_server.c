@@ -10,6 +10,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { CONNECTION_LIMIT = 64 };
+
+struct connection {
+    struct http_server *server;
+    pthread_t thread;
+    int socket;
+    unsigned number;
+};
+
 struct http_server {
     char folder[32];
     struct sockaddr_un address;
@@ -17,9 +26,18 @@ struct http_server {
     pthread_t thread;
     atomic_bool stop;
     atomic_uint count;
+    struct connection connections[CONNECTION_LIMIT];
     http_server_talk talk;
     void *user;
 };
+
+static void *converse(void *argument)
+{
+    struct connection *connection = argument;
+    connection->server->talk(connection->socket, connection->number, connection->server->user);
+    close(connection->socket);
+    return NULL;
+}
 
 static void *serve(void *argument)
 {
@@ -28,11 +46,15 @@ static void *serve(void *argument)
         struct pollfd wait = {.fd = server->listener, .events = POLLIN};
         if (poll(&wait, 1, 20) <= 0)
             continue;
-        int connection = accept(server->listener, NULL, NULL);
-        if (connection < 0)
-            continue;
-        server->talk(connection, atomic_fetch_add(&server->count, 1), server->user);
-        close(connection);
+        unsigned number = atomic_load(&server->count);
+        if (number == CONNECTION_LIMIT)
+            abort();
+        struct connection *connection = &server->connections[number];
+        *connection =
+            (struct connection){.server = server, .socket = accept(server->listener, NULL, NULL), .number = number};
+        if (connection->socket < 0 || pthread_create(&connection->thread, NULL, converse, connection) != 0)
+            abort();
+        atomic_store(&server->count, number + 1);
     }
     return NULL;
 }
@@ -70,6 +92,8 @@ void http_server_stop(struct http_server *server)
 {
     atomic_store(&server->stop, 1);
     pthread_join(server->thread, NULL);
+    for (unsigned i = 0; i < atomic_load(&server->count); i++)
+        pthread_join(server->connections[i].thread, NULL);
     close(server->listener);
     unlink(server->address.sun_path);
     rmdir(server->folder);
@@ -118,7 +142,7 @@ static int read_line(int connection, char *line, size_t size)
 
 long http_server_read_chunks(int connection, unsigned long *ret_sum)
 {
-    static unsigned char data[65536];
+    unsigned char data[16384];
     char line[32];
     long total = 0;
     *ret_sum = 0;

@@ -1,4 +1,4 @@
-/* A server on a unix socket for tests: a thread that hands each connection to the test's own function. */
+/* A server on a unix socket for tests: each connection is handed to the test's own function, on a thread. */
 #ifndef TT_TESTS_UNIT_HTTP_SERVER_H
 #define TT_TESTS_UNIT_HTTP_SERVER_H
 
@@ -13,7 +13,7 @@ struct http_server *http_server_start(http_server_talk talk, void *user);
 const char *http_server_socket(const struct http_server *server);
 /* How many connections there were. */
 unsigned http_server_count(const struct http_server *server);
-/* Ends the thread once the current connection is done, and removes the socket. */
+/* Waits for the conversations to end, and removes the socket. */
 void http_server_stop(struct http_server *server);
 
 /* Reads up to the empty line that ends a request's head, which is left in `head` with a NUL. What came after it is

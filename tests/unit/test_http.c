@@ -413,7 +413,7 @@ static void a_slow_writer_is_not_a_silent_server(void)
 static void answer_early(int connection, unsigned number, void *user)
 {
     struct script *script = user;
-    static char data[65536];
+    char data[65536];
     (void)number;
     if (!http_server_read_head(connection, script->head, sizeof script->head))
         return;
@@ -557,11 +557,18 @@ static void *signal_soon(void *argument)
     return NULL;
 }
 
+static void be_silent_once(int connection, unsigned number, void *user)
+{
+    struct script silent = {.text = "", .stay = true};
+    struct script answer = {.text = "HTTP/1.1 204 No Content\r\n\r\n"};
+    (void)user;
+    say(connection, number, number == 0 ? &silent : &answer);
+}
+
 /* The last test: from here on, the signal has come. */
 static void a_signal_ends_waiting_but_not_cleaning_up(void)
 {
-    struct script script = {.text = "", .stay = true};
-    struct http_server *server = http_server_start(say, &script);
+    struct http_server *server = http_server_start(be_silent_once, NULL);
     struct tt_http *http = connect_to(server);
     struct tt_http_reply reply = {0};
     pthread_t thread;
@@ -575,8 +582,6 @@ static void a_signal_ends_waiting_but_not_cleaning_up(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "interrupted"));
     CU_ASSERT(now() - start < 2);
     pthread_join(thread, NULL);
-    script.text = "HTTP/1.1 204 No Content\r\n\r\n";
-    script.stay = false;
     CU_ASSERT_EQUAL(tt_http_call(http, &request, &reply, &err), TT_OK);
     CU_ASSERT_EQUAL(reply.code, 204);
     tt_http_reply_clear(&reply);

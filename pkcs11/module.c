@@ -93,6 +93,15 @@ static enum tt_status open_library(const char *path, struct tt_error *err)
     return is_module ? TT_OK : TT_TOKEN;
 }
 
+/* What p11-kit's client keeps to itself when nobody answers it. */
+static const char *advice_for(const char *path)
+{
+    const char *name = strrchr(path, '/');
+    return strcmp(name ? name + 1 : path, "p11-kit-client.so") == 0
+               ? ": see whether P11_KIT_SERVER_ADDRESS names a socket of a p11-kit server that this user may use"
+               : "";
+}
+
 static enum tt_status initialize(struct tt_pkcs11_module *module, struct tt_error *err)
 {
     ERR_clear_error();
@@ -104,7 +113,8 @@ static enum tt_status initialize(struct tt_pkcs11_module *module, struct tt_erro
     module->is_initialized = true;
     ERR_clear_error(); /* loading leaves errors behind that mean nothing */
     if (PKCS11_enumerate_slots(module->context, &module->slots, &module->slot_count) != 0)
-        return tt_ckr_error(tt_ckr_take(), err, "the PKCS#11 module %s cannot list its slots", module->path);
+        return tt_ckr_error(tt_ckr_take(), err, "the PKCS#11 module %s cannot list its slots%s", module->path,
+                            advice_for(module->path));
     tt_log(TT_LOG_DEBUG, "module %s has %u slots", module->path, module->slot_count);
     return TT_OK;
 }

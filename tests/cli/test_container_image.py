@@ -285,7 +285,7 @@ class Image(Case):
         folder = f"{self.work}/empty"
         os.mkdir(folder)
         result = self.through(self.options("alpha", folder), "pre-run", f"{TRAIN}:latest", status=6)
-        self.assertIn("p11-kit-client", result.err)
+        self.assertIn("P11_KIT_SERVER_ADDRESS", result.err)
 
     def test_a_signal_ends_it(self):
         """The first process of a container has no default action for signals: it has to end by itself."""

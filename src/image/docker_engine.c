@@ -102,8 +102,11 @@ static enum tt_status refuse(const struct tt_docker_engine *engine, const struct
         words = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "message"));
     if (!root && text[0] && text[0] != '<')
         words = text;
-    if (words && *words)
-        tt_error_set(err, TT_STORE, "%.*s", WORDS_LIMIT, words);
+    size_t length = words ? strnlen(words, WORDS_LIMIT) : 0;
+    while (length > 0 && isspace((unsigned char)words[length - 1]))
+        length--;
+    if (length > 0)
+        tt_error_set(err, TT_STORE, "%.*s", (int)length, words);
     else
         tt_error_set(err, TT_STORE, "the container engine at %s refuses without a reason", tt_docker_name(engine));
     tt_error_detail(err, "HTTP %d", reply->code);

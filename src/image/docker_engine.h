@@ -11,9 +11,9 @@
 
 struct tt_docker_engine;
 
-/* Connects to DOCKER_HOST (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH), else the context named by DOCKER_CONTEXT or
- * docker's configuration, else /var/run/docker.sock, else podman's socket. TT_STORE says what was tried and why it did
- * not serve (absent, not permitted, nobody listens, version too old). */
+/* Connects to DOCKER_HOST (with DOCKER_TLS_VERIFY, DOCKER_TLS and DOCKER_CERT_PATH), else the context named by
+ * DOCKER_CONTEXT or docker's configuration, else /var/run/docker.sock, else podman's socket. TT_STORE says what was
+ * tried and why it did not serve (absent, not permitted, nobody listens, version too old). */
 TT_MUST_USE enum tt_status tt_docker_connect(struct tt_docker_engine **ret_engine, struct tt_error *err);
 void tt_docker_free(struct tt_docker_engine *engine);
 TT_DEFINE_CLEANUP(struct tt_docker_engine *, tt_docker_free)

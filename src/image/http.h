@@ -4,6 +4,9 @@
  *
  * The other side is not trusted: header lines and their sum, small bodies, and silence all have limits. Redirects are
  * not followed. Failures of the connection are TT_STORE and name the endpoint.
+ *
+ * A signal (base/interrupt.h) breaks off what is under way, as TT_INTERNAL. What is started after it came is taken to
+ * be cleaning up and is not broken off: whoever starts anything else asks tt_interrupt_check first.
  */
 #ifndef TT_IMAGE_HTTP_H
 #define TT_IMAGE_HTTP_H
@@ -48,7 +51,9 @@ struct tt_http_request {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL for none. Never shown in messages. */
     const void *body;           /* NULL: none */
     size_t body_length;
-    bool patient; /* the engine may work long before it says anything: commit, delete, wait, logs */
+    /* The engine may work long before it says anything (commit, delete, wait, logs): silence is given an hour until the
+     * reply's headers, and no end after them. A dead connection is noticed all the same. */
+    bool patient;
 };
 
 struct tt_http_reply {

@@ -8,9 +8,10 @@
 /* What to log in to an image's registry with; empty where nothing is configured. */
 struct tt_registry_login;
 
-/* Looks in REGISTRY_AUTH_FILE, else docker's configuration (DOCKER_CONFIG): credHelpers, credsStore, auths, in docker's
- * order. A helper is a program that is run here: look before a token is opened. TT_USAGE for a reference that is in no
- * registry, TT_STORE when the configuration or the helper is broken; never shows a password. */
+/* Looks in REGISTRY_AUTH_FILE alone where that is set, else in docker's configuration (DOCKER_CONFIG), then in podman's
+ * usual files: credHelpers, credsStore, auths, in docker's order. A helper is a program that is run here: look before a
+ * token is opened. TT_USAGE for a reference that is in no registry, TT_STORE when the configuration or the helper is
+ * broken; never shows a password. */
 TT_MUST_USE enum tt_status tt_registry_login_find(const char *reference, struct tt_registry_login **ret_login,
                                                   struct tt_error *err);
 void tt_registry_login_free(struct tt_registry_login *login);

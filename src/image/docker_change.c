@@ -373,27 +373,15 @@ static enum tt_status look_up(const struct docker_change *change, const char *na
     return status == TT_OK && facts ? docker_id(facts, "Id", id, err) : status;
 }
 
-/* Lets NAME:TAG name an image. When the engine was not heard of any more, it may have done so. */
-static enum tt_status tag_image(struct docker_change *change, const char *id, const char *place, const char *tag,
-                                struct tt_error *err)
+static enum tt_status post_tag(const struct docker_change *change, const char *id, const char *place, const char *tag,
+                               int *ret_code, struct tt_error *err)
 {
     struct tt_buffer path TT_CLEANUP(tt_buffer_clear) = {0};
-    char *name TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s:%s", place, tag);
-    char now[DOCKER_ID_TEXT];
-    int code = 0;
-    enum tt_status status =
-        name ? tt_docker_path(&path, err, "/images/%s/tag?repo=%s&tag=%s", id, place, tag) : tt_error_memory(err);
+    enum tt_status status = tt_docker_path(&path, err, "/images/%s/tag?repo=%s&tag=%s", id, place, tag);
     if (status != TT_OK)
         return status;
     struct tt_docker_request request = {.method = "POST", .path = (const char *)path.data, .patient = true};
-    status = tt_docker_call(change->parent->engine, &request, NULL, &code, err);
-    if (status == TT_OK || code != 0)
-        return status;
-    if (look_up(change, name, now, NULL) != TT_OK)
-        change->is_in_doubt = true;
-    else if (strcmp(now, id) == 0)
-        return TT_OK;
-    return status;
+    return tt_docker_call(change->parent->engine, &request, NULL, ret_code, err);
 }
 
 static void untag(struct docker_change *change, const char *name)
@@ -405,14 +393,48 @@ static void untag(struct docker_change *change, const char *name)
     (void)!tt_docker_call(change->parent->engine, &request, NULL, NULL, NULL);
 }
 
-/* What was seen when the work began is what is replaced, and not what somebody else has put there since. */
-static enum tt_status check_expected(const struct docker_change *change, const char *name, struct tt_error *err)
+/* Lets NAME (PLACE:TAG) be what it was: `before`, or nothing. What the engine then has counts, not what it answers. */
+static void untake(struct docker_change *change, const char *name, const char *before, const char *place,
+                   const char *tag)
 {
     char now[DOCKER_ID_TEXT];
-    if (!change->target || strcmp(name, change->target) != 0)
+    if (before[0])
+        (void)!post_tag(change, before, place, tag, NULL, NULL);
+    else
+        untag(change, name);
+    if (look_up(change, name, now, NULL) != TT_OK || strcmp(now, before) != 0)
+        change->is_in_doubt = true;
+}
+
+/*
+ * Lets NAME (PLACE:TAG), which named `before` or nothing, name the new image. When the engine was not heard of any
+ * more, it may have done so. And one that could not write it down, since its disk is full, says so, but goes on with
+ * the new name until it is told the old one.
+ */
+static enum tt_status tag_image(struct docker_change *change, const char *name, const char *before, const char *place,
+                                const char *tag, struct tt_error *err)
+{
+    char now[DOCKER_ID_TEXT];
+    int code = 0;
+    enum tt_status status = post_tag(change, change->id, place, tag, &code, err);
+    if (status == TT_OK || (code != 0 && code < 500))
+        return status;
+    if (look_up(change, name, now, NULL) != TT_OK)
+        change->is_in_doubt = true;
+    else if (strcmp(now, change->id) == 0 && code == 0)
         return TT_OK;
+    else if (strcmp(now, change->id) == 0)
+        untake(change, name, before, place, tag);
+    return status;
+}
+
+/* What was seen when the work began is what is replaced, and not what somebody else has put there since. */
+static enum tt_status check_expected(const struct docker_change *change, const char *name, char now[DOCKER_ID_TEXT],
+                                     struct tt_error *err)
+{
     enum tt_status status = look_up(change, name, now, err);
-    if (status != TT_OK || strcmp(now, change->expected ? change->expected : "") == 0)
+    if (status != TT_OK || !change->target || strcmp(name, change->target) != 0 ||
+        strcmp(now, change->expected ? change->expected : "") == 0)
         return status;
     return tt_error_set(err, TT_STORE,
                         "%s was changed by something else in the meantime; it stays as it is now, and nothing of this "
@@ -420,26 +442,22 @@ static enum tt_status check_expected(const struct docker_change *change, const c
                         name);
 }
 
-/* With `also` or not at all. */
-static enum tt_status tag_both(struct docker_change *change, const struct tt_reference *reference, const char *also,
-                               struct tt_error *err)
+/* NAME, which is `reference` and names `before` now, with `also` or not at all. */
+static enum tt_status tag_both(struct docker_change *change, const char *name, const char *before,
+                               const struct tt_reference *reference, const char *also, struct tt_error *err)
 {
-    char before[DOCKER_ID_TEXT] = "";
+    char other_before[DOCKER_ID_TEXT] = "";
     char *other TT_CLEANUP(tt_free_cleanup) = also ? tt_text_format("%s:%s", reference->place, also) : NULL;
     if (also && !other)
         return tt_error_memory(err);
-    enum tt_status status = also ? look_up(change, other, before, err) : TT_OK;
+    enum tt_status status = also ? look_up(change, other, other_before, err) : TT_OK;
     if (status == TT_OK && also)
-        status = tag_image(change, change->id, reference->place, also, err);
+        status = tag_image(change, other, other_before, reference->place, also, err);
     if (status != TT_OK)
         return status;
-    status = tag_image(change, change->id, reference->place, reference->tag, err);
-    if (status == TT_OK || !also || change->is_in_doubt)
-        return status;
-    if (!before[0])
-        untag(change, other);
-    else if (tag_image(change, before, reference->place, also, NULL) != TT_OK)
-        change->is_in_doubt = true;
+    status = tag_image(change, name, before, reference->place, reference->tag, err);
+    if (status != TT_OK && also && !change->is_in_doubt)
+        untake(change, other, other_before, reference->place, also);
     return status;
 }
 
@@ -447,6 +465,7 @@ static enum tt_status show(struct docker_change *change, const struct tt_referen
                            struct tt_error *err)
 {
     char *name TT_CLEANUP(tt_free_cleanup) = NULL;
+    char before[DOCKER_ID_TEXT];
     if (!change->id[0])
         return tt_error_set(err, TT_INTERNAL, "the change is not sealed");
     if (!reference->tag)
@@ -454,11 +473,11 @@ static enum tt_status show(struct docker_change *change, const struct tt_referen
                             reference->place, reference->digest);
     enum tt_status status = tt_reference_engine_name(reference, &name, err);
     if (status == TT_OK)
-        status = check_expected(change, name, err);
+        status = check_expected(change, name, before, err);
     if (status == TT_OK)
         status = tt_interrupt_check(err);
     if (status == TT_OK)
-        status = tag_both(change, reference, also, err);
+        status = tag_both(change, name, before, reference, also, err);
     if (status != TT_OK)
         return status;
     change->is_visible = true;

@@ -110,6 +110,17 @@ class Disk(FaultCase):
     def test_post_run(self):
         self.full("post-run", (0, 16, 40, 64, 100, 200))
 
+    def test_a_name_that_could_not_be_written_down(self):
+        """The engine says so, but goes on with the new name until it is told the old one."""
+        words = b'{"message": "write repositories.json: no space left on device"}'
+        head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close"
+        for command in ("pre-run", "post-run"):
+            with self.subTest(command):
+                self.prepare(command)
+                self.lying.on("POST /images/*/tag*", proxy.forward(change=lambda _: proxy.rebuilt(head, words)), times=1)
+                self.check_failure(self.run_it(), command, words=["no space left"])
+                self.finish(command)
+
     def test_reading_needs_room_too(self):
         """A container to read from is something on a disk as well."""
         self.prepare("pre-run")

@@ -339,6 +339,8 @@ class Reading(EngineCase):
         for name in drop:
             ours.pop(name, None)
             theirs.pop(name, None)
+        if "checks" in theirs:  # an engine shows no blobs
+            theirs["checks"] = [one for one in theirs["checks"] if one["name"] != "blobs"]
         self.assertEqual(ours, theirs)
         return ours
 

@@ -311,18 +311,22 @@ bool tt_uri_matches_library(const struct tt_pkcs11_uri *uri, const void *info)
     return p11_kit_uri_match_module_info(uri->parsed, info) == 1;
 }
 
-bool tt_uri_matches_slot(const struct tt_pkcs11_uri *uri, PKCS11_SLOT *slot)
+bool tt_uri_matches_token(const struct tt_pkcs11_uri *uri, unsigned long slot_id, const void *slot_info,
+                          const void *token_info)
 {
     CK_SLOT_ID id = p11_kit_uri_get_slot_id(uri->parsed);
-    if (id != (CK_SLOT_ID)-1 && id != PKCS11_get_slotid_from_slot(slot))
-        return false;
+    return (id == (CK_SLOT_ID)-1 || id == slot_id) && p11_kit_uri_match_slot_info(uri->parsed, slot_info) == 1 &&
+           p11_kit_uri_match_token_info(uri->parsed, token_info) == 1;
+}
+
+bool tt_uri_matches_slot(const struct tt_pkcs11_uri *uri, PKCS11_SLOT *slot)
+{
     CK_SLOT_INFO slot_info = {0};
+    CK_TOKEN_INFO token_info = {0};
     pad(slot_info.slotDescription, sizeof slot_info.slotDescription, slot->description);
     pad(slot_info.manufacturerID, sizeof slot_info.manufacturerID, slot->manufacturer);
-    CK_TOKEN_INFO token_info = {0};
     fill_token(&token_info, slot->token, true);
-    return p11_kit_uri_match_slot_info(uri->parsed, &slot_info) == 1 &&
-           p11_kit_uri_match_token_info(uri->parsed, &token_info) == 1;
+    return tt_uri_matches_token(uri, PKCS11_get_slotid_from_slot(slot), &slot_info, &token_info);
 }
 
 bool tt_uri_matches_object(const struct tt_pkcs11_uri *uri, const char *label, const unsigned char *id,

@@ -29,6 +29,9 @@ bool tt_uri_names_library(const struct tt_pkcs11_uri *uri);
 /* `info` is a CK_INFO of the module. */
 bool tt_uri_matches_library(const struct tt_pkcs11_uri *uri, const void *info);
 bool tt_uri_matches_slot(const struct tt_pkcs11_uri *uri, PKCS11_SLOT *slot);
+/* The same for who asks a module itself: a CK_SLOT_INFO and a CK_TOKEN_INFO. */
+bool tt_uri_matches_token(const struct tt_pkcs11_uri *uri, unsigned long slot_id, const void *slot_info,
+                          const void *token_info);
 /* By label and id; the key's class is the caller's business. */
 bool tt_uri_matches_object(const struct tt_pkcs11_uri *uri, const char *label, const unsigned char *id,
                            size_t id_length);

@@ -18,14 +18,27 @@ static void print_overview(void)
            "Lets a station take part in the Personal Health Train with a private key that never leaves its token.\n\n"
            "commands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        printf("  %-10s  %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-13s  %s\n", commands[i]->name, commands[i]->summary);
     printf("\n  traintoken COMMAND --help   tells a command's options\n"
            "  traintoken --version        tells the version\n\n"
            "An image is named as NAME[:TAG], in the container engine, or as oci:DIR[:TAG].\n");
 }
 
-static const struct command *find_command(const char *name)
+/* Whether commands start with this word, as "key generate" starts with "key". */
+static bool is_group(const char *word)
 {
+    size_t length = strlen(word);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strncmp(commands[i]->name, word, length) == 0 && commands[i]->name[length] == ' ')
+            return true;
+    return false;
+}
+
+/* `second` may be NULL. */
+static const struct command *find_command(const char *first, const char *second)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s%s", first, second ? " " : "", second ? second : "");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
@@ -90,26 +103,45 @@ static bool is_early_option(const char *word)
     return false;
 }
 
-/* Moves the command in front of the options before it. */
-static void bring_command_forward(int argc, char **argv)
+/* Moves the command in front of the options before it. Gives how many words it has. */
+static int bring_command_forward(int argc, char **argv)
 {
     int index = 1;
     while (index < argc && is_early_option(argv[index]))
         index++;
     if (index == argc)
-        return;
-    char *command = argv[index];
-    memmove(&argv[2], &argv[1], (size_t)(index - 1) * sizeof *argv);
-    argv[1] = command;
+        return 1;
+    int words = is_group(argv[index]) && index + 1 < argc && argv[index + 1][0] != '-' ? 2 : 1;
+    char *command[2] = {argv[index], words == 2 ? argv[index + 1] : NULL};
+    memmove(&argv[1 + words], &argv[1], (size_t)(index - 1) * sizeof *argv);
+    memcpy(&argv[1], command, (size_t)words * sizeof *argv);
+    return words;
 }
 
-static int fail_usage(int argc, char **argv, const char *word)
+static void print_group(const char *word)
+{
+    size_t length = strlen(word);
+    printf("usage: traintoken %s COMMAND [OPTION]... ARGUMENT\n\ncommands:\n", word);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strncmp(commands[i]->name, word, length) == 0 && commands[i]->name[length] == ' ')
+            printf("  %-13s  %s\n", commands[i]->name, commands[i]->summary);
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+static int fail_usage(int argc, char **argv, const char *word, const char *second)
 {
     struct output output = {0};
     for (int i = 1; i < argc; i++)
         output.json = output.json || strcmp(argv[i], "--json") == 0;
     struct tt_error err = TT_ERROR_INIT;
-    if (word)
+    if (word && is_group(word))
+        tt_error_set(&err, TT_USAGE, "there is no command '%s%s%s'; see traintoken %s --help", word, second ? " " : "",
+                     second ? second : "", word);
+    else if (word)
         tt_error_set(&err, TT_USAGE, "there is no command '%s'; see traintoken --help", word);
     else
         tt_error_set(&err, TT_USAGE, "no command was given; see traintoken --help");
@@ -120,16 +152,19 @@ int main(int argc, char **argv)
 {
     harden();
     tt_interrupt_catch();
-    bring_command_forward(argc, argv);
+    int words = bring_command_forward(argc, argv);
     const char *word = argc >= 2 ? argv[1] : NULL;
-    const struct command *command = word ? find_command(word) : NULL;
+    const char *second = words == 2 ? argv[2] : NULL;
+    const struct command *command = word ? find_command(word, second) : NULL;
     if (command)
-        return run_command(command, argc - 1, argv + 1);
-    if (word && strcmp(word, "--version") == 0)
+        return run_command(command, argc - words, argv + words);
+    if (word && is_group(word) && ((second && is_help(second)) || (argc >= 3 && is_help(argv[2]))))
+        print_group(word);
+    else if (word && strcmp(word, "--version") == 0)
         printf("traintoken %s\n", TT_VERSION);
-    else if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0))
+    else if (word && is_help(word))
         print_overview();
     else
-        return fail_usage(argc, argv, word);
+        return fail_usage(argc, argv, word, second);
     return 0;
 }

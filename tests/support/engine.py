@@ -494,15 +494,17 @@ def shared():
 
 
 class Podman(Api, Server):
-    """Podman's service."""
+    """Podman's service. Registries of `plain` ("HOST:PORT") are spoken to without TLS."""
 
-    def __init__(self):
+    def __init__(self, plain=()):
         Server.__init__(self)
         self.socket = f"{self.path}/s"
+        with open(f"{self.path}/registries.conf", "w", encoding="ascii") as stream:
+            stream.writelines(f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in plain)
         self.run(["podman", "--root", f"{self.path}/data", "--runroot", f"{self.path}/run", "--tmpdir",
                   f"{self.path}/tmp", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--log-level", "info",
                   "system", "service", "--time", "0", f"unix://{self.socket}"], self.ping,
-                 XDG_RUNTIME_DIR=self.path)
+                 XDG_RUNTIME_DIR=self.path, CONTAINERS_REGISTRIES_CONF=f"{self.path}/registries.conf")
 
 
 class Registry(Server):

@@ -209,7 +209,7 @@ class Exchange:
 def read_head(connection, data=b""):
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
-        if not piece:
+        if not piece or (data + piece)[:1] == b"\x16":  # nothing but a greeting of TLS comes, and waits
             return b"", data
         data += piece
     place = data.index(b"\r\n\r\n") + 4

@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "image/registry.h"
+#include "protocol/protocol.h"
 
 /* The image is opened first: what is printed is what was there when it was sent. */
 static enum tt_status push(const struct output *output, const char *reference, const struct tt_registry_login *login,
@@ -7,6 +8,8 @@ static enum tt_status push(const struct output *output, const char *reference, c
 {
     struct tt_image *image TT_CLEANUP(tt_image_free_cleanup) = NULL;
     enum tt_status status = tt_image_open(reference, NULL, &image, err);
+    if (status == TT_OK)
+        status = tt_departure_check(reference, NULL, err);
     if (status == TT_OK)
         status = tt_image_push(reference, login, err);
     if (status != TT_OK)
@@ -23,7 +26,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
 {
     static const struct cli_usage usage = {"push", "IMAGE",
                                            "Sends an image from the container engine to its registry, with the login "
-                                           "that docker or podman keeps for it.",
+                                           "that docker or\npodman keeps for it. A train that is still decrypted "
+                                           "stays here.",
                                            1};
     static const struct cli_option none[] = {{0}};
     struct tt_registry_login *login TT_CLEANUP(tt_registry_login_free_cleanup) = NULL;

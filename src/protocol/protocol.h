@@ -107,6 +107,11 @@ TT_MUST_USE enum tt_status tt_verify(const char *image, const struct tt_image_op
                                      void *user, struct tt_verify_report *ret_report, struct tt_error *err);
 void tt_verify_report_clear(struct tt_verify_report *report);
 
+/* Before an image leaves the station: a train that lies decrypted in it is TT_WRONG_STOP, and one that the next station
+ * would refuse by what everybody can check has that status. An image that is no train is TT_OK. */
+TT_MUST_USE enum tt_status tt_departure_check(const char *image, const struct tt_image_options *options,
+                                              struct tt_error *err);
+
 /* --- inspect: what the train says of itself, unverified --- */
 
 struct tt_listed_file {

@@ -11,7 +11,7 @@ from support import engine as engines
 from support import proxy
 from support.engine import PASSWORD, USER, write_auth
 from support.engine_case import EngineCase
-from support.station import pool_key
+from support.station import edited, pool_key, sample_at
 
 HELPER = """#!/bin/sh
 [ "$1" = get ] || exit 7
@@ -112,6 +112,33 @@ class Moving(RegistryCase):
         self.engine.clear()
         self.good("pull", self.name)
         self.assertEqual(self.opened(self.name, pool_key("gamma")).position, 2)
+
+    def test_a_decrypted_train_stays_here(self):
+        self.pushed(1)
+        old = self.registry.digest(self.repository)
+        self.good("pre-run", self.name, station="beta")
+        self.fails(["decrypted", "post-run"], "push", self.name, status=(9,))
+        self.run_code(self.name, "beta")
+        self.fails(["decrypted", "post-run"], "push", self.name, status=(9,))
+        self.assertEqual(self.registry.digest(self.repository), old)
+        self.good("post-run", self.name, station="beta")
+        self.good("push", self.name)
+        self.assertNotEqual(self.registry.digest(self.repository), old)
+
+    def test_a_broken_train_stays_here(self):
+        self.pushed(1)
+        old = self.registry.digest(self.repository)
+        config = edited(sample_at(1), "hash", "00" * 64)["opt/train_config.json"]
+        self.engine.put(self.name, [config])
+        self.fails(["stays here"], "push", self.name, status=(4,))
+        self.assertEqual(self.registry.digest(self.repository), old)
+
+    def test_an_image_that_is_no_train(self):
+        plain = f"{self.registry.name}/plain/image"
+        self.log_in()
+        self.engine.import_base(f"{plain}:latest")
+        self.good("push", plain)
+        self.assertIsNotNone(self.registry.digest("plain/image"))
 
     def test_a_newer_image_takes_the_name(self):
         self.pushed(0)

@@ -129,7 +129,7 @@ class Moving(RegistryCase):
         self.pushed(1)
         old = self.registry.digest(self.repository)
         config = edited(sample_at(1), "hash", "00" * 64)["opt/train_config.json"]
-        self.engine.put(self.name, [config])
+        self.engine.put(f"{self.name}:latest", [config])
         self.fails(["stays here"], "push", self.name, status=(4,))
         self.assertEqual(self.registry.digest(self.repository), old)
 

@@ -52,9 +52,10 @@ static void *serve(void *argument)
         struct connection *connection = &server->connections[number];
         *connection =
             (struct connection){.server = server, .socket = accept(server->listener, NULL, NULL), .number = number};
+        /* Counted first: who has the answer may ask for the number at once. */
+        atomic_store(&server->count, number + 1);
         if (connection->socket < 0 || pthread_create(&connection->thread, NULL, converse, connection) != 0)
             abort();
-        atomic_store(&server->count, number + 1);
     }
     return NULL;
 }

@@ -496,13 +496,13 @@ def shared():
 class Podman(Api, Server):
     """Podman's service. Registries of `plain` ("HOST:PORT") are spoken to without TLS."""
 
-    def __init__(self, plain=()):
+    def __init__(self, plain=(), driver="overlay"):
         Server.__init__(self)
         self.socket = f"{self.path}/s"
         with open(f"{self.path}/registries.conf", "w", encoding="ascii") as stream:
             stream.writelines(f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in plain)
         self.run(["podman", "--root", f"{self.path}/data", "--runroot", f"{self.path}/run", "--tmpdir",
-                  f"{self.path}/tmp", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--log-level", "info",
+                  f"{self.path}/tmp", "--cgroup-manager", "cgroupfs", "--storage-driver", driver, "--log-level", "info",
                   "system", "service", "--time", "0", f"unix://{self.socket}"], self.ping,
                  XDG_RUNTIME_DIR=self.path, CONTAINERS_REGISTRIES_CONF=f"{self.path}/registries.conf")
 

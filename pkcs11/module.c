@@ -61,7 +61,7 @@ enum tt_status tt_module_path(const char *wanted, const struct tt_pkcs11_uri *ur
 {
     const char *name = wanted && !strchr(wanted, '/') ? wanted : NULL;
     const char *path = wanted && !name ? wanted : NULL;
-    if (!wanted) {
+    if (!wanted && uri) {
         path = tt_uri_module_path(uri);
         name = tt_uri_module_name(uri);
     }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -61,9 +62,18 @@ enum tt_status tt_pin_decode(const char *text, size_t length, struct tt_secret *
     return TT_OK;
 }
 
+bool tt_pin_equal(const struct tt_secret *one, const struct tt_secret *other)
+{
+    return one && other && one->length == other->length && CRYPTO_memcmp(one->data, other->data, one->length) == 0;
+}
+
 enum tt_status tt_pin_take_environment(struct tt_secret **ret_pin, struct tt_error *err)
 {
-    static const char *const name = "PRIVATE_KEY_PASSWORD";
+    return tt_pin_take_variable("PRIVATE_KEY_PASSWORD", ret_pin, err);
+}
+
+enum tt_status tt_pin_take_variable(const char *name, struct tt_secret **ret_pin, struct tt_error *err)
+{
     struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     char *value = getenv(name);
     if (!value || value[0] == '\0') {
@@ -177,13 +187,13 @@ static enum tt_status from_source(const char *source, struct tt_secret **ret_pin
 }
 
 /* The path of the service manager's credential, empty when there is none. */
-static void credential_path(char path[PATH_MAX])
+static void credential_path(const char *name, char path[PATH_MAX])
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
     path[0] = '\0';
     if (!folder || folder[0] != '/')
         return;
-    int length = snprintf(path, PATH_MAX, "%s/traintoken-pin", folder);
+    int length = snprintf(path, PATH_MAX, "%s/%s", folder, name);
     if (length < 0 || length >= PATH_MAX || access(path, F_OK) != 0)
         path[0] = '\0';
 }
@@ -198,8 +208,31 @@ static enum tt_status copy(const struct tt_secret *from, struct tt_secret **ret_
     return TT_OK;
 }
 
+/* Asks, a new one twice. */
+static enum tt_status ask(const struct tt_pin_sources *sources, const char *name, struct tt_secret **ret_pin,
+                          struct tt_error *err)
+{
+    char question[320];
+    struct tt_secret *first TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    struct tt_secret *second TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    snprintf(question, sizeof question, "%s of %s'%s': ", name, sources->name ? "" : "token ", sources->token);
+    enum tt_status status = tt_prompt(question, TT_PIN_LIMIT, &first, err);
+    if (status == TT_OK && sources->is_new) {
+        snprintf(question, sizeof question, "%s of %s'%s', again: ", name, sources->name ? "" : "token ",
+                 sources->token);
+        status = tt_prompt(question, TT_PIN_LIMIT, &second, err);
+        if (status == TT_OK && !tt_pin_equal(first, second))
+            status = tt_error_set(err, TT_PIN, "the two answers differ; nothing was changed");
+    }
+    if (status == TT_OK)
+        *ret_pin = TT_TAKE(first);
+    return status;
+}
+
 enum tt_status tt_pin_get(const struct tt_pin_sources *sources, struct tt_secret **ret_pin, struct tt_error *err)
 {
+    const char *name = sources->name ? sources->name : "PIN";
+    const char *credential = sources->credential ? sources->credential : "traintoken-pin";
     if (sources->source)
         return from_source(sources->source, ret_pin, err);
     if (sources->value)
@@ -207,19 +240,23 @@ enum tt_status tt_pin_get(const struct tt_pin_sources *sources, struct tt_secret
     if (sources->environment)
         return copy(sources->environment, ret_pin, err);
     char path[PATH_MAX];
-    credential_path(path);
-    if (path[0] != '\0')
-        return read_file(path, "credential traintoken-pin", ret_pin, err);
+    credential_path(credential, path);
+    if (path[0] != '\0') {
+        char what[96];
+        snprintf(what, sizeof what, "credential %s", credential);
+        return read_file(path, what, ret_pin, err);
+    }
     if (sources->descriptor >= 0) {
         char what[64];
         snprintf(what, sizeof what, "file descriptor %d", sources->descriptor);
         return read_line(sources->descriptor, what, ret_pin, err);
     }
-    if (sources->may_prompt && tt_prompt_is_possible()) {
-        char question[256];
-        snprintf(question, sizeof question, "PIN of token '%s': ", sources->token);
-        return tt_prompt(question, TT_PIN_LIMIT, ret_pin, err);
-    }
+    if (sources->may_prompt && tt_prompt_is_possible())
+        return ask(sources, name, ret_pin, err);
+    if (sources->name)
+        return tt_error_set(err, TT_PIN,
+                            "no %s for '%s', and no terminal to ask on: give it by %s, the credential %s, or %s", name,
+                            sources->token, sources->variable, credential, sources->option);
     return tt_error_set(err, TT_PIN,
                         "no PIN for token '%s', and no terminal to ask on: give it by a pin-source in the key's URI, "
                         "PRIVATE_KEY_PASSWORD, the credential traintoken-pin, or --pin-fd",

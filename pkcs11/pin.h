@@ -18,6 +18,12 @@ struct tt_pin_sources {
     int descriptor;                      /* one line is read from it */
     bool may_prompt;
     const char *token; /* named by the prompt and by messages */
+    /* For other secrets than the PIN of a login; all NULL or false there. */
+    const char *name;       /* "new PIN", for the prompt and messages */
+    const char *variable;   /* where `environment` comes from, for messages */
+    const char *credential; /* file name in $CREDENTIALS_DIRECTORY */
+    const char *option;     /* that gives `descriptor`, for messages */
+    bool is_new;            /* the prompt asks twice */
 };
 
 /* The PIN of the first source that exists ($CREDENTIALS_DIRECTORY/traintoken-pin comes after the environment).
@@ -29,8 +35,12 @@ TT_MUST_USE enum tt_status tt_pin_get(const struct tt_pin_sources *sources, stru
 TT_MUST_USE enum tt_status tt_pin_decode(const char *text, size_t length, struct tt_secret **ret_pin,
                                          struct tt_error *err);
 
-/* Takes PRIVATE_KEY_PASSWORD out of the environment: copied to secret memory, overwritten where it stood, and unset.
- * *ret_pin is NULL when it was not set or empty. TT_PIN when it is too long. */
+/* Whether two PINs (either may be NULL) are the same. */
+bool tt_pin_equal(const struct tt_secret *one, const struct tt_secret *other);
+
+/* Takes a variable, or PRIVATE_KEY_PASSWORD, out of the environment: copied to secret memory, overwritten where it
+ * stood, and unset. *ret_pin is NULL when it was not set or empty. TT_PIN when it is too long. */
+TT_MUST_USE enum tt_status tt_pin_take_variable(const char *name, struct tt_secret **ret_pin, struct tt_error *err);
 TT_MUST_USE enum tt_status tt_pin_take_environment(struct tt_secret **ret_pin, struct tt_error *err);
 
 #endif

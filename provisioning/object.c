@@ -56,9 +56,8 @@ enum tt_attribute tt_object_flag(struct tt_session *session, CK_OBJECT_HANDLE ob
     return value ? TT_ATTRIBUTE_TRUE : TT_ATTRIBUTE_FALSE;
 }
 
-/* Handles of all objects that fit the template, at most `limit`. */
-static enum tt_status find_handles(struct tt_session *session, CK_ATTRIBUTE *template, CK_ULONG count,
-                                   CK_OBJECT_HANDLE *handles, size_t limit, size_t *ret_count, struct tt_error *err)
+enum tt_status tt_objects_find(struct tt_session *session, CK_ATTRIBUTE *template, CK_ULONG count,
+                               CK_OBJECT_HANDLE *handles, size_t limit, size_t *ret_count, struct tt_error *err)
 {
     CK_FUNCTION_LIST *functions = session->cryptoki->functions;
     CK_RV outcome = functions->C_FindObjectsInit(session->handle, template, count);
@@ -109,14 +108,38 @@ static EVP_PKEY *rsa_key(struct tt_session *session, CK_OBJECT_HANDLE object)
     return key;
 }
 
+static bool same_number(struct tt_session *session, CK_OBJECT_HANDLE object, const unsigned char *modulus,
+                        size_t length)
+{
+    unsigned char *other TT_CLEANUP(tt_free_cleanup) = NULL;
+    size_t other_length = 0;
+    return tt_object_value(session, object, CKA_MODULUS, NUMBER_LIMIT, &other, &other_length) &&
+           other_length == length && memcmp(other, modulus, length) == 0;
+}
+
+/* By the id, or the label of a key without one; where the private key shows its modulus, with the same one. */
 static enum tt_status find_public(struct tt_session *session, struct tt_key_object *key, struct tt_error *err)
 {
     CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
-    CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, key->id, key->id_length}};
+    bool by_id = key->id_length > 0;
+    CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof class},
+                               {by_id ? CKA_ID : CKA_LABEL, by_id ? (void *)key->id : key->label,
+                                by_id        ? key->id_length
+                                : key->label ? strlen(key->label)
+                                             : 0}};
+    CK_OBJECT_HANDLE found[BATCH];
+    unsigned char *modulus TT_CLEANUP(tt_free_cleanup) = NULL;
+    size_t length = 0;
     size_t count = 0;
-    if (key->id_length == 0)
+    if (template[1].ulValueLen == 0)
         return TT_OK;
-    return find_handles(session, template, 2, &key->public_key, 1, &count, err);
+    enum tt_status status = tt_objects_find(session, template, 2, found, BATCH, &count, err);
+    bool compare = key->type == CKK_RSA &&
+                   tt_object_value(session, key->private_key, CKA_MODULUS, NUMBER_LIMIT, &modulus, &length);
+    for (size_t i = 0; status == TT_OK && i < count && key->public_key == CK_INVALID_HANDLE; i++)
+        if (!compare || same_number(session, found[i], modulus, length))
+            key->public_key = found[i];
+    return status;
 }
 
 static void read_flags(struct tt_session *session, struct tt_key_object *key)
@@ -132,14 +155,16 @@ static void read_flags(struct tt_session *session, struct tt_key_object *key)
                  {CKA_DECRYPT, &key->decrypt},
                  {CKA_SIGN, &key->sign},
                  {CKA_UNWRAP, &key->unwrap},
+                 {CKA_SIGN_RECOVER, &key->sign_recover},
+                 {CKA_PRIVATE, &key->is_private},
                  {CKA_ALWAYS_AUTHENTICATE, &key->always_authenticate},
                  {CKA_MODIFIABLE, &key->modifiable}};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         *flags[i].flag = tt_object_flag(session, key->private_key, flags[i].type);
 }
 
-static enum tt_status read_key(struct tt_session *session, CK_OBJECT_HANDLE handle, struct tt_key_object *key,
-                               struct tt_error *err)
+enum tt_status tt_key_read(struct tt_session *session, CK_OBJECT_HANDLE handle, struct tt_key_object *key,
+                           struct tt_error *err)
 {
     CK_ATTRIBUTE type = {CKA_KEY_TYPE, &key->type, sizeof key->type};
     size_t label_length = 0;
@@ -172,12 +197,12 @@ enum tt_status tt_keys_list(struct tt_session *session, const struct tt_pkcs11_u
     size_t count = 0;
     if (!handles)
         return tt_error_memory(err);
-    enum tt_status status = find_handles(session, template, 1, handles, KEY_LIMIT, &count, err);
+    enum tt_status status = tt_objects_find(session, template, 1, handles, KEY_LIMIT, &count, err);
     if (status == TT_OK && !(list.keys = calloc(count + 1, sizeof *list.keys)))
         status = tt_error_memory(err);
     for (size_t i = 0; status == TT_OK && i < count; i++) {
         struct tt_key_object *key = &list.keys[list.count];
-        status = read_key(session, handles[i], key, err);
+        status = tt_key_read(session, handles[i], key, err);
         if (status == TT_OK && (!uri || tt_uri_matches_object(uri, key->label, key->id, key->id_length)))
             list.count++;
         else

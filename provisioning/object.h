@@ -22,7 +22,7 @@ struct tt_key_object {
     EVP_PKEY *public_half; /* from the token's objects; NULL where it shows none, or for other keys than RSA */
     unsigned bits;         /* of the modulus; 0 where not known */
     enum tt_attribute sensitive, always_sensitive, extractable, never_extractable, local, decrypt, sign, unwrap,
-        always_authenticate, modifiable;
+        sign_recover, is_private, always_authenticate, modifiable;
 };
 void tt_key_object_clear(struct tt_key_object *key);
 
@@ -39,6 +39,15 @@ TT_MUST_USE enum tt_status tt_keys_list(struct tt_session *session, const struct
 /* The one that the URI names. TT_TOKEN, listing all, when there is none or several. */
 TT_MUST_USE enum tt_status tt_key_find(struct tt_session *session, const struct tt_pkcs11_uri *uri,
                                        struct tt_key_object *ret_key, struct tt_error *err);
+
+/* Handles of all objects that fit the template, at most `limit`. */
+TT_MUST_USE enum tt_status tt_objects_find(struct tt_session *session, CK_ATTRIBUTE *template, CK_ULONG count,
+                                           CK_OBJECT_HANDLE *handles, size_t limit, size_t *ret_count,
+                                           struct tt_error *err);
+
+/* Everything about one private key whose handle is known. *key, empty before, is to be cleared also after a failure. */
+TT_MUST_USE enum tt_status tt_key_read(struct tt_session *session, CK_OBJECT_HANDLE handle, struct tt_key_object *key,
+                                       struct tt_error *err);
 
 /* One flag of an object. */
 TT_MUST_USE enum tt_attribute tt_object_flag(struct tt_session *session, CK_OBJECT_HANDLE object,

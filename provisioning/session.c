@@ -43,7 +43,12 @@ static enum tt_status check_tries(const struct tt_session *session, bool officer
     const char *whose = officer ? "security officer's PIN" : "PIN";
     if (flags & (officer ? CKF_SO_PIN_LOCKED : CKF_USER_PIN_LOCKED))
         return tt_error_set(err, TT_PIN, "the %s of token '%s' is locked", whose, label);
-    if (!(flags & (officer ? CKF_SO_PIN_FINAL_TRY : CKF_USER_PIN_FINAL_TRY)) || last_pin_try)
+    bool is_final = flags & (officer ? CKF_SO_PIN_FINAL_TRY : CKF_USER_PIN_FINAL_TRY);
+    if (is_final && last_pin_try)
+        tt_log(TT_LOG_WARNING, "token '%s' has 1 try left for the %s, which is used now", label, whose);
+    else if (flags & (officer ? CKF_SO_PIN_COUNT_LOW : CKF_USER_PIN_COUNT_LOW))
+        tt_log(TT_LOG_WARNING, "a wrong %s was tried on token '%s' before: few tries are left", whose, label);
+    if (!is_final || last_pin_try)
         return TT_OK;
     return tt_error_set(err, TT_PIN,
                         "token '%s' has 1 try left for the %s; refusing to use it, pass --last-pin-try to go on", label,
@@ -60,6 +65,33 @@ static enum tt_status get_pin(const struct tt_session *session, const char *labe
     struct tt_pin_sources with_name = *sources;
     with_name.token = label;
     return tt_pin_get(&with_name, ret_pin, err);
+}
+
+/* What the token says of the tries after a wrong one. */
+static const char *tries_left(const struct tt_session *session, bool officer)
+{
+    CK_TOKEN_INFO now;
+    if (session->cryptoki->functions->C_GetTokenInfo(session->token.slot, &now) != CKR_OK)
+        return "";
+    if (now.flags & (officer ? CKF_SO_PIN_LOCKED : CKF_USER_PIN_LOCKED))
+        return officer ? "; it is locked now" : "; it is locked now, and the security officer can unlock it";
+    if (now.flags & (officer ? CKF_SO_PIN_FINAL_TRY : CKF_USER_PIN_FINAL_TRY))
+        return "; 1 try is left before it locks";
+    return now.flags & (officer ? CKF_SO_PIN_COUNT_LOW : CKF_USER_PIN_COUNT_LOW)
+               ? "; few tries are left before it locks"
+               : "";
+}
+
+static enum tt_status login_failed(CK_RV outcome, const struct tt_session *session, const char *label, bool officer,
+                                   struct tt_error *err)
+{
+    struct tt_error said = TT_ERROR_INIT;
+    enum tt_status status =
+        tt_ckr_error(outcome, &said, "cannot log in to token '%s'%s", label, officer ? " as its security officer" : "");
+    bool is_wrong = outcome == CKR_PIN_INCORRECT || outcome == CKR_PIN_LEN_RANGE;
+    tt_error_set(err, status, "%s%s", said.message, is_wrong ? tries_left(session, officer) : "");
+    tt_error_detail(err, "%s", said.detail);
+    return status;
 }
 
 enum tt_status tt_session_login(struct tt_session *session, CK_USER_TYPE user, const struct tt_pin_sources *sources,
@@ -81,8 +113,7 @@ enum tt_status tt_session_login(struct tt_session *session, CK_USER_TYPE user, c
     CK_RV outcome =
         session->cryptoki->functions->C_Login(session->handle, user, pin ? pin->data : NULL, pin ? pin->length : 0);
     if (outcome != CKR_OK)
-        return tt_ckr_error(outcome, err, "cannot log in to token '%s'%s", label,
-                            user == CKU_SO ? " as its security officer" : "");
+        return login_failed(outcome, session, label, user == CKU_SO, err);
     session->is_logged_in = true;
     if (ret_pin)
         *ret_pin = TT_TAKE(pin);

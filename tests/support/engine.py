@@ -543,7 +543,8 @@ class LyingDaemon(proxy.Proxy):
 
     def __init__(self, engine=None):
         self.engine = engine
-        self.folder = tempfile.mkdtemp(prefix="tt-", dir="/tmp")
+        # Within the engine's folder, so that its keeper removes it if nobody else does.
+        self.folder = tempfile.mkdtemp(prefix="tt-", dir=engine.path if engine else "/tmp")
         self.socket = f"{self.folder}/s"
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.socket)

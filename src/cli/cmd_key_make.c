@@ -1,0 +1,109 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/provision_command.h"
+#include "crypto/public_key.h"
+#include "provisioning/key_generate.h"
+
+/* What both commands say of the new key. Takes over `more`, further members of the JSON object. */
+static void print(struct output *output, const char *command, const char *done, const struct provision *token,
+                  const struct tt_key_object *key, const struct tt_key_probe *probe, cJSON *more)
+{
+    cJSON *object = more ? more : cJSON_CreateObject();
+    char *uri TT_CLEANUP(tt_free_cleanup) = tt_key_uri(token->session, key);
+    char fingerprint[TT_FINGERPRINT_SIZE] = "";
+    if (tt_public_key_fingerprint(key->public_half, fingerprint, NULL) != TT_OK)
+        fingerprint[0] = '\0';
+    output_line(output, "%s an RSA key of %u bits in token '%s'", done, key->bits, token->label);
+    output_line(output, "  URI:          %s", uri ? uri : "?");
+    output_line(output, "  fingerprint:  %s", fingerprint);
+    output_line(output, "  tried:        unwrap %s, sign %s", tt_probe_way_name(probe->unwrap.way),
+                tt_probe_way_name(probe->sign.way));
+    cJSON_AddItemToObject(object, "key", provision_key_json(token->session, key));
+    cJSON_AddItemToObject(object, "probe", provision_probe_json(probe));
+    output_result(output, command, object);
+}
+
+/* --label and --id of a new key. The id's memory is the caller's. */
+static enum tt_status take_names(const char *label, const char *id, struct tt_key_wish *wish, unsigned char **ret_id,
+                                 struct tt_error *err)
+{
+    if (!label)
+        return tt_error_set(err, TT_USAGE, "the new key needs a name: give it with --label");
+    enum tt_status status = provision_label(label, TT_LABEL_LIMIT, err);
+    if (status == TT_OK && id)
+        status = provision_id(id, ret_id, &wish->id_length, err);
+    wish->label = label;
+    wish->id = *ret_id;
+    return status;
+}
+
+struct generate_options {
+    const char *label;
+    const char *id;
+    int bits;
+    bool always_authenticate;
+    const char *allow;
+    struct provision_options provision;
+};
+
+static enum tt_status generate(struct output *output, const struct generate_options *options, const char *uri,
+                               struct tt_error *err)
+{
+    struct provision token TT_CLEANUP(provision_close) = {0};
+    struct tt_key_object key TT_CLEANUP(tt_key_object_clear) = {0};
+    unsigned char *id TT_CLEANUP(tt_free_cleanup) = NULL;
+    struct tt_key_wish wish = {.always_authenticate = options->always_authenticate};
+    struct tt_key_probe probe;
+    unsigned bits = (unsigned)options->bits;
+    if (bits != 2048 && bits != 3072 && bits != 4096)
+        return tt_error_set(err, TT_USAGE, "--bits takes 2048, 3072 or 4096, not %u", bits);
+    enum tt_status status = take_names(options->label, options->id, &wish, &id, err);
+    if (status == TT_OK && options->allow)
+        status = tt_key_wish_allow(&wish, options->allow, err);
+    if (status == TT_OK)
+        status = provision_load(&options->provision, uri, &token, err);
+    if (status == TT_OK)
+        status = provision_find(&token, err);
+    if (status == TT_OK)
+        status = tt_key_generate_check(token.cryptoki, &token.token, bits, err);
+    if (status == TT_OK)
+        status = provision_login(&options->provision, true, &token, err);
+    if (status == TT_OK)
+        status = tt_key_generate(token.session, &wish, bits, token.pin, &key, &probe, err);
+    if (status == TT_OK)
+        print(output, "key generate", "made", &token, &key, &probe, NULL);
+    return status;
+}
+
+static enum tt_status run_generate(struct output *output, int argc, char **argv, struct tt_error *err)
+{
+    static const struct cli_usage usage = {
+        "key generate", "TOKEN-URI",
+        "Makes an RSA key pair inside a token: the private half is sensitive, cannot be extracted, and is for "
+        "decrypting\n"
+        "and signing only. What the token made is read back and tried; a key that came out otherwise, or that cannot\n"
+        "serve the protocol, is removed again.",
+        1};
+    struct generate_options options = {.bits = TT_GENERATE_BITS, .provision = PROVISION_OPTIONS_INIT};
+    const struct cli_option own[] = {
+        {"label", 0, CLI_TEXT, &options.label, "LABEL", "name of the new key; none on the token may have it"},
+        {"id", 0, CLI_TEXT, &options.id, "HEX", "its id (default: random)"},
+        {"bits", 0, CLI_NUMBER, &options.bits, "N", "2048, 3072 (default) or 4096"},
+        {"always-authenticate", 0, CLI_FLAG, &options.always_authenticate, NULL,
+         "the key asks for the PIN at each use"},
+        {"allow-mechanisms", 0, CLI_TEXT, &options.allow, "LIST",
+         "limit the key to these mechanisms: oaep,pss,raw,pkcs1 or CKM_ names"},
+        PROVISION_OPTION_ROWS(options.provision),
+        {0}};
+    const struct cli_option *common = command_common_options(output, NULL);
+    const char *uri = NULL;
+    bool help = false;
+    enum tt_status status = cli_parse(argc, argv, &usage, own, common, &uri, &help, err);
+    if (status != TT_OK || help)
+        return status;
+    return generate(output, &options, uri, err);
+}
+
+const struct command command_key_generate = {"key generate", "make a key pair inside a token", run_generate};

@@ -1,0 +1,228 @@
+#include "cli/provision_command.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/hex.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "crypto/public_key.h"
+#include "pkcs11/ckr.h"
+
+void provision_close(struct provision *provision)
+{
+    tt_secret_free(provision->pin);
+    tt_session_free(provision->session);
+    tt_cryptoki_free(provision->cryptoki);
+    tt_uri_free(provision->uri);
+    free(provision->label);
+    *provision = (struct provision){0};
+}
+
+static enum tt_status check_library(const struct provision *provision, struct tt_error *err)
+{
+    CK_INFO info = {0};
+    if (!provision->uri || !tt_uri_names_library(provision->uri))
+        return TT_OK;
+    CK_RV outcome = provision->cryptoki->functions->C_GetInfo(&info);
+    if (outcome != CKR_OK)
+        return tt_ckr_error(outcome, err, "the PKCS#11 module %s does not say what it is", provision->cryptoki->path);
+    if (!tt_uri_matches_library(provision->uri, &info))
+        return tt_error_set(err, TT_TOKEN, "the module %s is not the library that the URI names",
+                            provision->cryptoki->path);
+    return TT_OK;
+}
+
+enum tt_status provision_load(const struct provision_options *options, const char *uri, struct provision *provision,
+                              struct tt_error *err)
+{
+    const char *variable = getenv("TRAINTOKEN_MODULE");
+    const char *module = options->module ? options->module : variable && *variable ? variable : NULL;
+    enum tt_status status = uri ? tt_uri_parse(uri, &provision->uri, err) : TT_OK;
+    if (uri)
+        tt_pkcs11_uri_hide_pin((char *)uri); /* others can read argv while we run */
+    if (status == TT_OK && provision->uri && tt_uri_pin_is_misplaced(provision->uri))
+        tt_log(TT_LOG_WARNING, "the URI has its PIN in the path; RFC 7512 wants '?pin-value=' there, and a "
+                               "pin-source is safer");
+    if (status == TT_OK)
+        status = tt_cryptoki_load(module, provision->uri, &provision->cryptoki, err);
+    if (status == TT_OK)
+        status = check_library(provision, err);
+    return status;
+}
+
+enum tt_status provision_find(struct provision *provision, struct tt_error *err)
+{
+    enum tt_status status = tt_token_find(provision->cryptoki, provision->uri, true, &provision->token, err);
+    if (status == TT_OK && !(provision->label = tt_token_label(&provision->token)))
+        status = tt_error_memory(err);
+    return status;
+}
+
+enum tt_status provision_login(const struct provision_options *options, bool writable, struct provision *provision,
+                               struct tt_error *err)
+{
+    struct tt_secret *environment TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    enum tt_status status = tt_pin_take_environment(&environment, err);
+    struct tt_pin_sources sources = {.value = provision->uri ? tt_uri_pin_value(provision->uri) : NULL,
+                                     .source = provision->uri ? tt_uri_pin_source(provision->uri) : NULL,
+                                     .environment = environment,
+                                     .descriptor = options->pin_fd,
+                                     .may_prompt = true};
+    if (status == TT_OK && writable && (provision->token.info.flags & CKF_WRITE_PROTECTED))
+        return tt_error_set(err, TT_TOKEN, "token '%s' is write-protected", provision->label);
+    if (status == TT_OK)
+        status = tt_session_open(provision->cryptoki, &provision->token, writable, &provision->session, err);
+    if (status == TT_OK)
+        status = tt_session_login(provision->session, CKU_USER, &sources, options->last_pin_try, &provision->pin, err);
+    return status;
+}
+
+enum tt_status provision_open(const struct provision_options *options, const char *uri, bool writable,
+                              struct provision *provision, struct tt_error *err)
+{
+    enum tt_status status = provision_load(options, uri, provision, err);
+    if (status == TT_OK)
+        status = provision_find(provision, err);
+    if (status == TT_OK)
+        status = provision_login(options, writable, provision, err);
+    return status;
+}
+
+/* Words. */
+
+static void add_flag(cJSON *object, const char *name, enum tt_attribute flag)
+{
+    if (flag == TT_ATTRIBUTE_UNKNOWN)
+        cJSON_AddNullToObject(object, name);
+    else
+        cJSON_AddBoolToObject(object, name, flag == TT_ATTRIBUTE_TRUE);
+}
+
+const char *provision_flag_name(enum tt_attribute flag)
+{
+    return flag == TT_ATTRIBUTE_UNKNOWN ? "not shown" : flag == TT_ATTRIBUTE_TRUE ? "yes" : "no";
+}
+
+static const char *type_name(CK_KEY_TYPE type)
+{
+    return type == CKK_RSA ? "RSA" : type == CKK_EC ? "EC" : "other";
+}
+
+cJSON *provision_key_json(const struct tt_session *session, const struct tt_key_object *key)
+{
+    cJSON *object = cJSON_CreateObject();
+    char *uri TT_CLEANUP(tt_free_cleanup) = tt_key_uri(session, key);
+    char *token TT_CLEANUP(tt_free_cleanup) = tt_token_label(&session->token);
+    char *serial TT_CLEANUP(tt_free_cleanup) =
+        tt_token_text(session->token.info.serialNumber, sizeof session->token.info.serialNumber);
+    char fingerprint[TT_FINGERPRINT_SIZE] = "";
+    if (key->public_half && tt_public_key_fingerprint(key->public_half, fingerprint, NULL) != TT_OK)
+        fingerprint[0] = '\0';
+    output_add_text(object, "uri", uri);
+    output_add_text(object, "token", token);
+    output_add_text(object, "serial", serial);
+    output_add_text(object, "label", key->label);
+    output_add_hex(object, "id", key->id, key->id_length);
+    output_add_text(object, "type", type_name(key->type));
+    output_add_number(object, "bits", key->bits);
+    output_add_text(object, "fingerprint", fingerprint[0] ? fingerprint : NULL);
+    cJSON_AddBoolToObject(object, "has_public_object", key->public_key != CK_INVALID_HANDLE);
+    cJSON *attributes = cJSON_AddObjectToObject(object, "attributes");
+    add_flag(attributes, "sensitive", key->sensitive);
+    add_flag(attributes, "always_sensitive", key->always_sensitive);
+    add_flag(attributes, "extractable", key->extractable);
+    add_flag(attributes, "never_extractable", key->never_extractable);
+    add_flag(attributes, "local", key->local);
+    add_flag(attributes, "private", key->is_private);
+    add_flag(attributes, "decrypt", key->decrypt);
+    add_flag(attributes, "sign", key->sign);
+    add_flag(attributes, "unwrap", key->unwrap);
+    add_flag(attributes, "sign_recover", key->sign_recover);
+    add_flag(attributes, "always_authenticate", key->always_authenticate);
+    add_flag(attributes, "modifiable", key->modifiable);
+    return object;
+}
+
+static void add_way(cJSON *object, const char *name, const struct tt_probe_result *result)
+{
+    char buffer[32];
+    cJSON *operation = cJSON_AddObjectToObject(object, name);
+    cJSON_AddStringToObject(operation, "way", tt_probe_way_name(result->way));
+    output_add_text(operation, "native_refused", result->native ? tt_ckr_name(result->native, buffer) : NULL);
+    output_add_text(operation, "raw_refused", result->raw ? tt_ckr_name(result->raw, buffer) : NULL);
+    cJSON_AddBoolToObject(operation, "wrong_outcome", result->is_wrong);
+}
+
+cJSON *provision_probe_json(const struct tt_key_probe *probe)
+{
+    cJSON *object = cJSON_CreateObject();
+    add_way(object, "unwrap", &probe->unwrap);
+    add_way(object, "sign", &probe->sign);
+    return object;
+}
+
+/* Answers and arguments. */
+
+enum tt_status provision_confirm(const char *question, const char *wanted, const char *option, struct tt_error *err)
+{
+    char text[1024];
+    char answer[512];
+    size_t used = 0;
+    int terminal TT_CLEANUP(tt_close_cleanup) = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    if (terminal < 0)
+        return tt_error_set(err, TT_USAGE, "there is no terminal to ask on whether this is meant; say so with %s",
+                            option);
+    tt_text_printable(question, text, sizeof text);
+    dprintf(terminal, "%s: ", text);
+    for (;;) {
+        char byte = 0;
+        ssize_t count = read(terminal, &byte, 1);
+        if (count < 0 && errno == EINTR && tt_interrupt_check(err) != TT_OK)
+            return TT_INTERNAL;
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0 || byte == '\n')
+            break;
+        if (used + 1 < sizeof answer)
+            answer[used++] = byte;
+    }
+    answer[used] = '\0';
+    if (strcmp(answer, wanted) != 0)
+        return tt_error_set(err, TT_USAGE, "the answer was another one; nothing was changed");
+    return TT_OK;
+}
+
+enum tt_status provision_id(const char *text, unsigned char **ret_id, size_t *ret_length, struct tt_error *err)
+{
+    size_t length = strlen(text);
+    char lower[2 * TT_ID_LIMIT + 1];
+    uint8_t id[TT_ID_LIMIT];
+    for (size_t i = 0; i < length && i < sizeof lower; i++)
+        lower[i] = (char)tolower((unsigned char)text[i]);
+    if (length == 0 || length >= sizeof lower || length % 2 != 0 || !tt_hex_decode(lower, length, id, length / 2))
+        return tt_error_set(err, TT_USAGE, "--id takes 1 to %d bytes in hexadecimal, as in 01 or a1b2c3, not '%.64s'",
+                            (int)TT_ID_LIMIT, text);
+    unsigned char *copy = malloc(length / 2);
+    if (!copy)
+        return tt_error_memory(err);
+    memcpy(copy, id, length / 2);
+    *ret_id = copy;
+    *ret_length = length / 2;
+    return TT_OK;
+}
+
+enum tt_status provision_label(const char *text, size_t limit, struct tt_error *err)
+{
+    size_t length = strlen(text);
+    bool is_text = length > 0 && tt_text_is_utf8(text, length);
+    for (size_t i = 0; i < length; i++)
+        is_text = is_text && (unsigned char)text[i] >= ' ' && text[i] != 0x7F;
+    if (!is_text || length > limit)
+        return tt_error_set(err, TT_USAGE, "--label takes 1 to %zu bytes of UTF-8 text without control characters",
+                            limit);
+    return TT_OK;
+}

@@ -1,0 +1,73 @@
+/* What the commands that make and look after tokens and keys share: they ask the module itself, in a process that has
+ * no other use of it. */
+#ifndef TT_CLI_PROVISION_COMMAND_H
+#define TT_CLI_PROVISION_COMMAND_H
+
+#include "cli/command.h"
+#include "provisioning/key_probe.h"
+
+struct provision_options {
+    const char *module;
+    int pin_fd;
+    bool last_pin_try;
+};
+#define PROVISION_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        .pin_fd = -1                                                                                                   \
+    }
+
+/* Rows for an option table. */
+#define PROVISION_MODULE_ROW(options)                                                                                  \
+    {                                                                                                                  \
+        "module", 0, CLI_TEXT, &(options).module, "PATH", "PKCS#11 module (TRAINTOKEN_MODULE; default p11-kit)"        \
+    }
+#define PROVISION_OPTION_ROWS(options)                                                                                 \
+    PROVISION_MODULE_ROW(options),                                                                                     \
+        {"pin-fd", 0, CLI_NUMBER, &(options).pin_fd, "N", "read the PIN from this file descriptor"},                   \
+    {                                                                                                                  \
+        "last-pin-try", 0, CLI_FLAG, &(options).last_pin_try, NULL,                                                    \
+            "log in even when a wrong PIN would lock the token"                                                        \
+    }
+
+/* A token in use. Starts zeroed. */
+struct provision {
+    struct tt_pkcs11_uri *uri; /* NULL when none was named */
+    struct tt_cryptoki *cryptoki;
+    struct tt_token token;
+    char *label; /* the token's */
+    struct tt_session *session;
+    struct tt_secret *pin; /* of the login; NULL where none was needed */
+};
+void provision_close(struct provision *provision);
+
+/* The URI (may be NULL) and its module. A PIN in the URI is overwritten where it stands. */
+TT_MUST_USE enum tt_status provision_load(const struct provision_options *options, const char *uri,
+                                          struct provision *provision, struct tt_error *err);
+/* After that: the one initialized token that it names. */
+TT_MUST_USE enum tt_status provision_find(struct provision *provision, struct tt_error *err);
+/* After that: a session, logged in as the user. */
+TT_MUST_USE enum tt_status provision_login(const struct provision_options *options, bool writable,
+                                           struct provision *provision, struct tt_error *err);
+/* All three. */
+TT_MUST_USE enum tt_status provision_open(const struct provision_options *options, const char *uri, bool writable,
+                                          struct provision *provision, struct tt_error *err);
+
+/* "key": everything about a key, or the same for people. */
+cJSON *provision_key_json(const struct tt_session *session, const struct tt_key_object *key);
+/* "probe": each operation's way, and what said no. */
+cJSON *provision_probe_json(const struct tt_key_probe *probe);
+/* "yes", "no" or "not shown". */
+const char *provision_flag_name(enum tt_attribute flag);
+
+/* Asks on the terminal for `wanted` to be typed. TT_USAGE, naming `option`, when there is no terminal or another
+ * answer. */
+TT_MUST_USE enum tt_status provision_confirm(const char *question, const char *wanted, const char *option,
+                                             struct tt_error *err);
+
+/* An id in hexadecimal (upper or lower case, 1 to 255 bytes), into new memory. TT_USAGE. */
+TT_MUST_USE enum tt_status provision_id(const char *text, unsigned char **ret_id, size_t *ret_length,
+                                        struct tt_error *err);
+/* Whether a label can be given: text, up to `limit` bytes. TT_USAGE. */
+TT_MUST_USE enum tt_status provision_label(const char *text, size_t limit, struct tt_error *err);
+
+#endif

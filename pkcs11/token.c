@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "pkcs11/ckr.h"
+#include "pkcs11/session_guard.h"
 
 /* Candidates for a message: what fits of them; all of them as warnings where not all do. */
 
@@ -189,6 +190,8 @@ enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct tt_pkcs11_ur
 {
     struct shown shown TT_CLEANUP(shown_cleanup) = {0};
     look(slot, uri, &shown);
+    if (tt_session_refused() != 0)
+        return tt_ckr_error(tt_session_refused(), err, "token '%s' opens no session", slot->token->label);
     char what[96];
     snprintf(what, sizeof what, "the key in token '%.32s'", slot->token->label);
     if (shown.not_rsa && !shown.key)

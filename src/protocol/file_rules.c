@@ -251,8 +251,23 @@ static enum tt_status check_symlink(const struct tt_file_set *files, const struc
                         entry->link_target, TT_TRAIN_RESULTS);
 }
 
+/* In an image's layer such a name stands for a removed file, so that the file would be lost on the way, and the image
+ * could neither be sent nor kept whole. */
+static enum tt_status check_name(const struct tt_entry *entry, struct tt_error *err)
+{
+    const char *slash = strrchr(entry->path, '/');
+    if (strncmp(slash ? slash + 1 : entry->path, ".wh.", 4) != 0)
+        return TT_OK;
+    return tt_error_set(err, TT_MALFORMED,
+                        "/%s cannot be in an image: there a name that starts with '.wh.' stands for a removed file",
+                        entry->path);
+}
+
 enum tt_status results_check_entry(const struct tt_entry *entry, struct tt_error *err)
 {
+    enum tt_status status = check_name(entry, err);
+    if (status != TT_OK)
+        return status;
     if (entry->type == TT_ENTRY_SPECIAL)
         return tt_error_set(err, TT_TAMPERED, "/%s is a %s; results have only files, folders and links", entry->path,
                             tt_entry_type_name(entry->type));

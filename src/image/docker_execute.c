@@ -127,6 +127,35 @@ static enum tt_status create(struct execution *execution, const char *image, str
     return status == TT_OK ? TT_OK : tt_error_context(err, "the train cannot be run");
 }
 
+/* Whether `path` is a link in the container; what is not there is none. */
+static enum tt_status check_link(const struct execution *execution, const char *path, struct tt_error *err)
+{
+    struct tt_docker_path_stat facts = {0};
+    bool found = false;
+    enum tt_status status = tt_docker_stat(execution->engine, execution->container, path, &found, &facts, err);
+    if (status != TT_OK || !found || !(facts.mode & TT_DOCKER_MODE_SYMLINK))
+        return status;
+    return tt_error_set(
+        err, TT_TAMPERED,
+        "%s is a symbolic link in the train: a volume there would lie elsewhere, over its results maybe", path);
+}
+
+/* An engine puts a volume where the links on its way lead to, and does so once more whenever it reads out of the
+ * container: what a station lent to a train would be taken for its results. */
+static enum tt_status check_volumes(const struct execution *execution, struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    for (size_t i = 0; i < execution->options->volume_count; i++) {
+        const char *target = execution->options->volumes[i].target;
+        for (const char *end = target; status == TT_OK && *end;) {
+            end += 1 + strcspn(end + 1, "/");
+            char *path TT_CLEANUP(tt_free_cleanup) = strndup(target, (size_t)(end - target));
+            status = path ? check_link(execution, path, err) : tt_error_memory(err);
+        }
+    }
+    return status;
+}
+
 /* --- starting --- */
 
 /* Before the start, so that nothing is missed. */
@@ -325,8 +354,14 @@ enum tt_status tt_docker_execute(void *state, const struct tt_execution_options 
     struct docker_image *image = state;
     struct execution execution TT_CLEANUP(execution_clear) = {.engine = image->engine, .options = options};
     enum tt_status status = create(&execution, image->id, err);
+    if (status == TT_OK) {
+        status = check_volumes(&execution, err);
+        status = status == TT_STORE ? TT_OK : status; /* of a volume that does not fit, the start tells better */
+    }
     if (status == TT_OK)
         status = run_to_its_end(&execution, err);
+    if (status == TT_OK)
+        status = check_volumes(&execution, err);
     if (status == TT_OK)
         status = docker_image_fill(image->id, execution.container, ran, err);
     if (status == TT_OK)

@@ -92,6 +92,26 @@ static void change_cleanup(struct docker_change **change)
     docker_change_free(*change);
 }
 
+/* As an engine reads it: from the root, without empty parts and ".", and ".." taken back. `name` is changed; "" for the
+ * root. */
+static void tidy_volume(char *name)
+{
+    char *end = name;
+    for (const char *from = name; *from;) {
+        size_t length = strcspn(from, "/");
+        bool is_up = length == 2 && memcmp(from, "..", 2) == 0;
+        while (is_up && end > name && *--end != '/')
+            ;
+        if (length > 0 && !is_up && !(length == 1 && *from == '.')) {
+            *end++ = '/';
+            memmove(end, from, length);
+            end += length;
+        }
+        from += length + (from[length] == '/');
+    }
+    *end = '\0';
+}
+
 /* What is put into a volume is in no image, and an engine says nothing of it. */
 static enum tt_status check_volumes(const struct docker_image *parent, struct tt_error *err)
 {
@@ -100,11 +120,11 @@ static enum tt_status check_volumes(const struct docker_image *parent, struct tt
     const cJSON *volume = NULL;
     cJSON_ArrayForEach(volume, cJSON_GetObjectItemCaseSensitive(parent->config, "Volumes"))
     {
-        char *name TT_CLEANUP(tt_free_cleanup) = strdup(volume->string ? volume->string : "");
+        /* The copy starts with the slash that the tidy name starts with, and never gets longer. */
+        char *name TT_CLEANUP(tt_free_cleanup) = tt_text_format("/%s", volume->string ? volume->string : "");
         if (!name)
             return tt_error_memory(err);
-        for (size_t length = strlen(name); length > 0 && name[length - 1] == '/'; length--)
-            name[length - 1] = '\0';
+        tidy_volume(name);
         for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
             if (tt_path_is_under(paths[i], name) || tt_path_is_under(name, paths[i]))
                 return tt_error_set(err, TT_MALFORMED,
@@ -141,6 +161,21 @@ static enum tt_status take_target(struct docker_change *change, const struct tt_
     return status;
 }
 
+/* What is to be encrypted may have nothing decrypted in the layers below it, where it would travel on. */
+static enum tt_status check_below(const struct docker_change *change, const struct tt_image *parent,
+                                  struct tt_error *err)
+{
+    struct docker_chain chain;
+    enum tt_status status = docker_find_chain(change->parent->engine, change->parent->id, &chain, err);
+    if (status != TT_OK || !chain.is_plaintext)
+        return status;
+    return tt_error_set(
+        err, TT_TAMPERED,
+        "the base image %s was made of a decrypted train, whose files are still in its layers and would "
+        "travel on; name the image as it was built",
+        parent->reference);
+}
+
 static enum tt_status make_container(struct docker_change *change, struct tt_error *err)
 {
     cJSON *config TT_CLEANUP(tt_json_cleanup) = cJSON_CreateObject();
@@ -161,6 +196,8 @@ enum tt_status docker_change_new(struct tt_image *parent, const struct tt_refere
     enum tt_status status = check_volumes(change->parent, err);
     if (status == TT_OK)
         status = docker_check_way(change->parent, "opt/pht_train", &found, err);
+    if (status == TT_OK && target)
+        status = check_below(change, parent, err);
     if (status == TT_OK)
         status = take_target(change, parent, target, err);
     if (status == TT_OK)

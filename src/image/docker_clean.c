@@ -109,13 +109,26 @@ static bool was_visible(const cJSON *facts)
     return time_of_tag[0] && strncmp(time_of_tag, "0001-", 5) != 0;
 }
 
+/* Whether the image has a name, or came from a registry: then its comment is not to be believed. */
+static enum tt_status has_name(const struct cleaning *cleaning, const char *id, bool *ret_has, struct tt_error *err)
+{
+    cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
+    enum tt_status status = docker_inspect_image(cleaning->engine, id, &facts, err);
+    *ret_has = has_any(facts, "RepoTags") || has_any(facts, "RepoDigests");
+    return status;
+}
+
 /* What ran was committed by somebody else on top of what was decrypted here, had a tag and lost it to what the post-run
- * made of it: only a post-run that died leaves that. What something still uses is left to whoever does. */
+ * made of it: only a post-run that died leaves that. What something still uses is left to whoever does, as is what was
+ * made of a foreign image with a comment like ours. */
 static enum tt_status clean_executed(struct cleaning *cleaning, const char *id, struct tt_error *err)
 {
     struct docker_chain chain;
+    bool is_foreign = false;
     enum tt_status status = docker_find_chain(cleaning->engine, id, &chain, err);
-    for (size_t i = 0; status == TT_OK && chain.is_plaintext && i < chain.count; i++) {
+    if (status == TT_OK && chain.is_plaintext)
+        status = has_name(cleaning, chain.ids[chain.count - 1], &is_foreign, err);
+    for (size_t i = 0; status == TT_OK && chain.is_plaintext && !is_foreign && i < chain.count; i++) {
         struct tt_error failure = TT_ERROR_INIT;
         int code = 0;
         if (!cleaning->dry_run && docker_delete_image(cleaning->engine, chain.ids[i], &code, &failure) != TT_OK) {

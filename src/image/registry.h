@@ -18,7 +18,8 @@ void tt_registry_login_free(struct tt_registry_login *login);
 TT_DEFINE_CLEANUP(struct tt_registry_login *, tt_registry_login_free)
 
 /* TT_WRONG_STOP when what the engine has under this name is the outcome of a post-run that was never sent to a
- * registry: a pull would take its name from it, and the next start would clear it away. */
+ * registry, or of a run that waits for its post-run: a pull would take its name from it, and the next start would clear
+ * it away. */
 TT_MUST_USE enum tt_status tt_image_check_sent(const char *reference, struct tt_error *err);
 
 /* The engine fetches or sends the image; progress goes to tt_progress. TT_STORE in the engine's words, with what to do.

@@ -19,6 +19,10 @@ static enum tt_status open_file(struct train_output *output, struct tt_error *er
         return tt_error_errno(err, TT_USAGE, "--log: %s cannot be written", output->path);
     if (!S_ISREG(facts.st_mode))
         return tt_error_set(err, TT_USAGE, "--log: %s is not a regular file", output->path);
+    /* Who owns it, or has another name for it, would read along. */
+    if (facts.st_uid != geteuid() || facts.st_nlink > 1)
+        return tt_error_set(err, TT_USAGE, "--log: %s %s; name a file that is not there yet", output->path,
+                            facts.st_nlink > 1 ? "has more than one name" : "belongs to another user");
     /* Those of a file that was there already may be others; what a train writes is between it and the station. */
     if ((facts.st_mode & 07777) != (S_IRUSR | S_IWUSR) && fchmod(output->descriptor, S_IRUSR | S_IWUSR) != 0)
         return tt_error_errno(err, TT_USAGE, "--log: %s cannot be kept from others", output->path);

@@ -51,8 +51,8 @@ struct tt_http_request {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL for none. Never shown in messages. */
     const void *body;           /* NULL: none */
     size_t body_length;
-    /* The engine may work long before it says anything (commit, delete, wait, logs): silence is given an hour until the
-     * reply's headers, and no end after them. A dead connection is noticed all the same. */
+    /* The engine may work long before it says anything (commit, delete, logs): silence is given an hour, and in a
+     * download no end once it began. A dead connection is noticed all the same. */
     bool patient;
 };
 

@@ -245,7 +245,7 @@ static unsigned seconds_of_silence(const struct tt_http_transfer *transfer)
 static unsigned patience(const struct tt_http_transfer *transfer)
 {
     bool all_sent = transfer->direction != TT_HTTP_UP || transfer->has_sent_all;
-    if (transfer->patient && transfer->reply.code)
+    if (transfer->patient && transfer->is_streaming)
         return UINT_MAX; /* logs of a train that is silent for days; a dead connection is noticed all the same */
     if (transfer->patient && all_sent && transfer->http->patience_seconds < PATIENT_SECONDS)
         return PATIENT_SECONDS;

@@ -17,7 +17,10 @@ struct loader {
     PKCS11_SLOT *slot;
     struct tt_secret *pin;
     UI_METHOD *ui;
-    const EVP_PKEY *key;  /* the private key's own */
+    const EVP_PKEY *key; /* the private key's own */
+    char *name;          /* the key's URI */
+    bool is_lost;        /* with its session, as far as the last failure tells */
+    bool was_reopened;
     bool pin_was_refused; /* by libp11, for a key that wants it at each use */
 };
 
@@ -156,10 +159,14 @@ static enum tt_status make_ui(struct loader *loader, struct tt_error *err)
 
 static void explain(void *user, enum tt_private_key_use use, struct tt_error *err)
 {
-    const struct loader *loader = user;
+    struct loader *loader = user;
+    if (!loader->module)
+        return;
     const char *token = loader->slot->token->label;
     bool signing = use == TT_USE_SIGN;
     unsigned long value = tt_ckr_take();
+    loader->is_lost = value == CKR_SESSION_HANDLE_INVALID || value == CKR_SESSION_CLOSED ||
+                      value == CKR_USER_NOT_LOGGED_IN || value == CKR_KEY_HANDLE_INVALID;
     char buffer[32];
     if (loader->pin_was_refused) {
         tt_error_set(err, TT_PIN,
@@ -191,6 +198,74 @@ static void explain(void *user, enum tt_private_key_use use, struct tt_error *er
     tt_error_detail(err, "%s", tt_ckr_name(value, buffer));
 }
 
+/*
+ * A session that the token ended (it was idle for too long, or taken out and put back) is opened again, once. Its login
+ * is gone too, and handles of objects with it, of all of which libp11 knows nothing: so everything is made anew from
+ * the module up.
+ */
+
+static enum tt_status get_key(PKCS11_SLOT *slot, PKCS11_KEY *key, const EVP_PKEY *expected, EVP_PKEY **ret_key,
+                              struct tt_error *err);
+
+/* The PIN was right a while ago. It is given again only where the token would not mind a wrong one yet, and never asked
+ * for again on a keypad. */
+static enum tt_status log_in_again(PKCS11_SLOT *slot, const struct tt_secret *pin, struct tt_error *err)
+{
+    const PKCS11_TOKEN *token = slot->token;
+    if (!token->loginRequired)
+        return TT_OK;
+    if (!pin || token->userPinCountLow || token->userPinFinalTry || token->userPinLocked)
+        return tt_error_set(err, TT_TOKEN, "no PIN is tried a second time with token '%s'", token->label);
+    ERR_clear_error();
+    if (PKCS11_login(slot, 0, (const char *)pin->data) != 0)
+        return tt_ckr_error(tt_ckr_take(), err, "cannot log in to token '%s' again", token->label);
+    return TT_OK;
+}
+
+static enum tt_status open_again(struct loader *loader, const char *path, const EVP_PKEY *expected, EVP_PKEY **ret_key,
+                                 struct tt_error *err)
+{
+    struct tt_pkcs11_uri *uri TT_CLEANUP(tt_uri_free_cleanup) = NULL;
+    PKCS11_KEY *key = NULL;
+    enum tt_status status = tt_uri_parse(loader->name, &uri, err);
+    if (status == TT_OK)
+        status = tt_module_load(path, &loader->module, err);
+    if (status == TT_OK)
+        status = tt_token_choose(loader->module, uri, &loader->slot, err);
+    if (status == TT_OK)
+        status = tt_token_check_shown(loader->slot, uri, expected, err);
+    if (status == TT_OK)
+        status = log_in_again(loader->slot, loader->pin, err);
+    if (status == TT_OK)
+        status = tt_token_find_key(loader->slot, uri, &key, err);
+    if (status == TT_OK && PKCS11_set_ui_method(loader->module->context, loader->ui, loader) != 0)
+        status = tt_error_memory(err);
+    return status == TT_OK ? get_key(loader->slot, key, expected, ret_key, err) : status;
+}
+
+static bool reopen(void *user, const EVP_PKEY *public_half, EVP_PKEY **key)
+{
+    struct loader *loader = user;
+    struct tt_error err = TT_ERROR_INIT;
+    if (!loader->is_lost || loader->was_reopened)
+        return false;
+    loader->was_reopened = true;
+    tt_log(TT_LOG_WARNING, "token '%s' ended the session; opening it again", loader->slot->token->label);
+    char *path TT_CLEANUP(tt_free_cleanup) = TT_TAKE(loader->module->path);
+    EVP_PKEY_free(*key); /* before what it reaches into */
+    *key = NULL;
+    loader->key = NULL;
+    memset(&watch, 0, sizeof watch);
+    tt_module_free(TT_TAKE(loader->module));
+    if (open_again(loader, path, public_half, key, &err) != TT_OK) {
+        tt_log(TT_LOG_WARNING, "that failed: %s (%s)", err.message, err.detail);
+        tt_module_free(TT_TAKE(loader->module));
+        return false;
+    }
+    loader->key = *key;
+    return true;
+}
+
 /* The EVP_PKEY is gone by now. Slots go before the module, the PIN last: libp11 wipes its own copy of the PIN with the
  * slot. */
 static void free_loader(void *user)
@@ -203,6 +278,7 @@ static void free_loader(void *user)
     if (loader->ui)
         UI_destroy_method(loader->ui);
     tt_secret_free(loader->pin);
+    free(loader->name);
     free(loader);
 }
 
@@ -210,6 +286,7 @@ static const struct tt_private_key_loader ways = {
     .context = new_context,
     .padding_by = padding_by,
     .explain = explain,
+    .reopen = reopen,
     .free = free_loader,
 };
 
@@ -242,8 +319,10 @@ enum tt_status tt_libp11_key_new(struct tt_pkcs11_module *module, PKCS11_SLOT *s
     if (status != TT_OK)
         return status;
     struct loader *loader = calloc(1, sizeof *loader);
-    if (!loader)
+    if (!loader || !(loader->name = strdup(name))) {
+        free(loader);
         return tt_error_memory(err);
+    }
     loader->module = module;
     loader->slot = slot;
     loader->key = made;
@@ -256,6 +335,7 @@ enum tt_status tt_libp11_key_new(struct tt_pkcs11_module *module, PKCS11_SLOT *s
     if (status != TT_OK) {
         if (loader->ui)
             UI_destroy_method(loader->ui);
+        free(loader->name);
         free(loader); /* module and PIN stay the caller's */
         return status;
     }

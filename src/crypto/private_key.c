@@ -10,7 +10,7 @@
 #include "crypto/signature.h"
 
 struct tt_private_key {
-    EVP_PKEY *key;         /* private half: the loader's */
+    EVP_PKEY *key;         /* private half: the loader's; NULL when it was lost */
     EVP_PKEY *public_half; /* software copy of the public half */
     const struct tt_private_key_loader *ways;
     void *loader;
@@ -94,6 +94,8 @@ const char *tt_private_key_name(const struct tt_private_key *key)
 static EVP_PKEY_CTX *attempt(const struct tt_private_key *key, enum tt_padding_by way)
 {
     ERR_clear_error();
+    if (!key->key)
+        return NULL;
     if (key->ways && key->ways->context)
         return key->ways->context(key->loader, key->key, way);
     return EVP_PKEY_CTX_new(key->key, NULL);
@@ -120,6 +122,12 @@ static enum tt_status token_failed(const struct tt_private_key *key, enum tt_pri
     if (err)
         *err = said;
     return said.status;
+}
+
+/* Whether what failed is worth another try, with a key that was opened again. */
+static bool reopen(struct tt_private_key *key)
+{
+    return key->ways && key->ways->reopen && key->ways->reopen(key->loader, key->public_half, &key->key);
 }
 
 /* Unwrapping. */
@@ -185,7 +193,7 @@ static bool native_works(const struct tt_private_key *key)
 }
 
 static enum tt_status unwrap_by_hand(const struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain,
-                                     struct tt_error *err)
+                                     enum tt_padding_by *ret_padding_by, struct tt_error *err)
 {
     struct tt_secret *block TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     enum tt_status status = tt_secret_new(key->bytes, &block, err);
@@ -193,8 +201,14 @@ static enum tt_status unwrap_by_hand(const struct tt_private_key *key, const uin
         return status;
     if (!unwrap_raw(key, wrapped, block)) {
         status = token_failed(key, TT_USE_UNWRAP, err);
-        /* A token that does OAEP and forbids raw RSA: its first refusal was about this very ciphertext. */
-        if (status == TT_TAMPERED || (status == TT_TOKEN && native_works(key)))
+        bool is_native = status == TT_TOKEN && native_works(key);
+        /* A token that does OAEP and forbids raw RSA: its first refusal was about this very ciphertext, or it failed
+         * just then, which asking again tells. */
+        if (is_native && unwrap_native(key, wrapped, plain)) {
+            *ret_padding_by = native_padding_by(key);
+            return TT_OK;
+        }
+        if (status == TT_TAMPERED || is_native)
             return ciphertext_is_bad(err);
         ERR_clear_error();
         return status;
@@ -204,7 +218,18 @@ static enum tt_status unwrap_by_hand(const struct tt_private_key *key, const uin
     if (length < 0)
         return ciphertext_is_bad(err);
     plain->length = (size_t)length;
+    *ret_padding_by = TT_PADDING_RAW;
     return TT_OK;
+}
+
+static enum tt_status unwrap(const struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain,
+                             enum tt_padding_by *ret_padding_by, struct tt_error *err)
+{
+    if (unwrap_native(key, wrapped, plain)) {
+        *ret_padding_by = native_padding_by(key);
+        return TT_OK;
+    }
+    return key->ways ? unwrap_by_hand(key, wrapped, plain, ret_padding_by, err) : ciphertext_is_bad(err);
 }
 
 enum tt_status tt_private_key_unwrap(struct tt_private_key *key, const uint8_t *wrapped, size_t length, size_t size,
@@ -220,17 +245,17 @@ enum tt_status tt_private_key_unwrap(struct tt_private_key *key, const uint8_t *
         status = tt_secret_new(size, &secret, err);
     if (status != TT_OK)
         return status;
-    enum tt_padding_by padding_by = TT_PADDING_RAW;
-    if (unwrap_native(key, wrapped, plain)) {
-        padding_by = native_padding_by(key);
-    } else if (!key->ways) {
-        return ciphertext_is_bad(err);
-    } else {
-        status = unwrap_by_hand(key, wrapped, plain, err);
-        if (status != TT_OK)
-            return status;
-    }
+    enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    struct tt_error said = TT_ERROR_INIT;
+    status = unwrap(key, wrapped, plain, &padding_by, &said);
+    if (status != TT_OK && reopen(key))
+        status = unwrap(key, wrapped, plain, &padding_by, &said);
     ERR_clear_error();
+    if (status != TT_OK) {
+        if (err)
+            *err = said;
+        return status;
+    }
     if (plain->length != size)
         return ciphertext_is_bad(err);
     memcpy(secret->data, plain->data, size);
@@ -304,23 +329,36 @@ static enum tt_status check_signature(const struct tt_private_key *key, const st
     return TT_OK;
 }
 
-static enum tt_status sign(const struct tt_private_key *key, const struct signing *what, uint8_t *signature,
+/* `made` has TT_RSA_BYTES_MAX bytes. */
+static enum tt_status make_signature(const struct tt_private_key *key, const struct signing *what, uint8_t *made,
+                                     enum tt_padding_by *ret_padding_by, struct tt_error *err)
+{
+    /* A token that quietly chose another salt length is as good as one that refused: hence the check inside. */
+    if (sign_native(key, what, made) && check_signature(key, what, made, NULL) == TT_OK) {
+        *ret_padding_by = native_padding_by(key);
+        return TT_OK;
+    }
+    if (!key->ways || !sign_raw(key, what, made))
+        return token_failed(key, TT_USE_SIGN, err);
+    *ret_padding_by = TT_PADDING_RAW;
+    return check_signature(key, what, made, err);
+}
+
+static enum tt_status sign(struct tt_private_key *key, const struct signing *what, uint8_t *signature,
                            size_t *ret_length, enum tt_padding_by *ret_padding_by, struct tt_error *err)
 {
     uint8_t made[TT_RSA_BYTES_MAX];
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
-    /* A token that quietly chose another salt length is as good as one that refused: hence the check inside. */
-    if (sign_native(key, what, made) && check_signature(key, what, made, NULL) == TT_OK) {
-        padding_by = native_padding_by(key);
-    } else {
-        if (!key->ways || !sign_raw(key, what, made))
-            return token_failed(key, TT_USE_SIGN, err);
-        enum tt_status status = check_signature(key, what, made, err);
-        if (status != TT_OK)
-            return status;
-        padding_by = TT_PADDING_RAW;
-    }
+    struct tt_error said = TT_ERROR_INIT;
+    enum tt_status status = make_signature(key, what, made, &padding_by, &said);
+    if (status != TT_OK && reopen(key))
+        status = make_signature(key, what, made, &padding_by, &said);
     ERR_clear_error();
+    if (status != TT_OK) {
+        if (err)
+            *err = said;
+        return status;
+    }
     memcpy(signature, made, key->bytes);
     *ret_length = key->bytes;
     *ret_padding_by = padding_by;

@@ -7,6 +7,7 @@
 #define TT_CRYPTO_PRIVATE_KEY_H
 
 #include <openssl/evp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,9 @@ struct tt_private_key_loader {
      * error queue. `err` is set already; replaces it when it knows better. TT_TAMPERED says that the token itself
      * rejects the ciphertext. */
     void (*explain)(void *loader, enum tt_private_key_use use, struct tt_error *err);
+    /* After `explain`: opens the key again where it was lost with its session and that puts no PIN at risk. True with
+     * another *key, which has this public half; false where *key stays, or is NULL from now on. */
+    bool (*reopen)(void *loader, const EVP_PKEY *public_half, EVP_PKEY **key);
     void (*free)(void *loader);
 };
 

@@ -187,7 +187,7 @@ static enum tt_status cannot_serve(const struct tt_key_probe *probe, const char 
         return tt_error_memory(err);
     tt_error_set(
         err, TT_TOKEN,
-        "token '%s' cannot serve the protocol with this key: it can neither %s by its own mechanism nor by raw "
+        "token '%s' cannot serve the protocol with this key: it can %s neither by its own mechanism nor by raw "
         "RSA; the key was refused",
         token, unwrap ? "unwrap RSA-OAEP with SHA-512" : "sign RSA-PSS with SHA-512 and the longest salt");
     tt_error_detail(err, "%s", reason);
@@ -205,7 +205,7 @@ enum tt_status tt_key_accept(struct tt_session *session, const struct tt_key_pai
         return tt_error_memory(err);
     enum tt_status status = tt_key_read(session, pair->private_key, &key, err);
     if (status == TT_OK &&
-        (key.bits != bits || key.public_key != pair->public_key || !key.label || strcmp(key.label, wish->label) != 0))
+        (key.bits != bits || key.public_key == CK_INVALID_HANDLE || !key.label || strcmp(key.label, wish->label) != 0))
         status = tt_error_set(err, TT_TOKEN,
                               "token '%s' did not make the key pair as it was asked to: its size, label or id came out "
                               "otherwise; the key was refused",

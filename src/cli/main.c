@@ -9,7 +9,7 @@
 
 static const struct command *const commands[] = {
     &command_pre_run, &command_post_run, &command_run,  &command_verify, &command_inspect,      &command_seal,
-    &command_results, &command_pull,     &command_push, &command_clean,  &command_key_generate,
+    &command_results, &command_pull,     &command_push, &command_clean,  &command_key_generate, &command_key_import,
 };
 
 static void print_overview(void)

@@ -307,9 +307,26 @@ static enum tt_status seal(struct post_run *run, struct tt_error *err)
     return status;
 }
 
+/* The change knows what the image's name names as it is made, and replaces nothing else; whether that is what this stop
+ * began with, which may be days ago, is asked here. */
+static enum tt_status check_unmoved(const struct post_run *run, struct tt_error *err)
+{
+    struct tt_image *now TT_CLEANUP(tt_image_free_cleanup) = NULL;
+    struct tt_image_options how = {.platform = run->options->platform};
+    enum tt_status status = tt_image_open(run->options->image, &how, &now, err);
+    if (status != TT_OK || strcmp(tt_image_digest(now), run->digest_before) == 0)
+        return status;
+    return tt_error_set(err, TT_STORE,
+                        "%s was changed by something else in the meantime; it stays as it is now, and nothing of this "
+                        "run is taken over",
+                        run->options->image);
+}
+
 enum tt_status post_run_build(struct post_run *run, struct tt_error *err)
 {
     enum tt_status status = tt_image_change_new_in(run->base, run->options->image, &run->change, err);
+    if (status == TT_OK)
+        status = check_unmoved(run, err);
     if (status == TT_OK)
         status = encrypt_and_sign(run, err);
     return status == TT_OK ? seal(run, err) : status;

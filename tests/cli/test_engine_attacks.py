@@ -173,6 +173,25 @@ class Images(AttackCase):
 class Others(AttackCase):
     """Other users of the machine, and an engine that stops in the middle of a word."""
 
+    def test_the_tag_moves_while_the_train_runs(self):
+        """Hours may lie between what was decrypted and what replaces it: theirs stays."""
+        for what in ("another image", "no image"):
+            with self.subTest(what):
+                name = self.train_with("echo begun; sleep 1; exit 0\n")
+                child = self.started("run", name, station="alpha")
+                lines = iter(child.stderr.readline, "")
+                self.assertIn("begun\n", lines)
+                if what == "another image":
+                    self.engine.put(f"{name}:base", [fs.file("newer", b"1")], tag=f"{name}:latest")
+                else:
+                    self.engine.api("DELETE", f"/images/{name}:latest?noprune=1")
+                now = self.engine.id(name)
+                out, err = child.communicate(timeout=30)
+                self.assertEqual((child.returncode, out), (8, ""), err)
+                self.assertEqual(self.engine.id(name), now)
+                self.assert_no_plaintext_in_engine()
+        self.good("run", self.train_with("exit 0\n"), station="alpha")
+
     def test_a_log_that_others_read(self):
         log = f"{self.beside}/log"
         for what in ("another's", "a second name"):

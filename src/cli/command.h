@@ -24,8 +24,11 @@ extern const struct command command_pull;
 extern const struct command command_push;
 extern const struct command command_clean;
 extern const struct command command_key_generate;
-extern const struct command command_key_check;
 extern const struct command command_key_import;
+extern const struct command command_key_list;
+extern const struct command command_key_show;
+extern const struct command command_key_delete;
+extern const struct command command_key_rename;
 
 /* Options that every sub-command has. They outlive the call of run. */
 const struct cli_option *command_common_options(struct output *output, const char **platform);

@@ -116,8 +116,8 @@ enum tt_status tt_docker_container_create(struct tt_docker_engine *engine, enum 
     if (status != TT_OK && (code == 400 || code == 500) && purpose != TT_DOCKER_EXECUTE &&
         give_command(engine, body, &again, NULL) == TT_OK && again)
         status = create(engine, name, body, ret_id, &code, err);
-    /* Whether an engine that was not heard of any more has made it is not known. */
-    if (status != TT_OK && (code == 0 || code < 300))
+    /* Whether an engine that was not heard of any more (code 0) has made it is not known. */
+    if (status != TT_OK && code < 300)
         (void)!docker_delete_container(engine, name, NULL);
     return status;
 }

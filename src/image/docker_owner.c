@@ -42,8 +42,9 @@ static enum tt_status start_of(const char *path, uint64_t *ret_start, struct tt_
     const char *at = text.data ? strrchr((const char *)text.data, ')') : NULL;
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
-    if (!at || sscanf(at, " %" SCNu64, ret_start) != 1)
+    if (!at || at[1] < '0' || at[1] > '9')
         return tt_error_set(err, TT_INTERNAL, "%s is not in the form that is known of it", path);
+    *ret_start = strtoull(at + 1, NULL, 10);
     return TT_OK;
 }
 

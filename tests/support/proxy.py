@@ -136,7 +136,9 @@ class Exchange:
             if not head:
                 return
             if change:
-                self.client.sendall(change(head + rest + everything(server)))
+                reply = change(head + rest + everything(server))
+                self.client.sendall(reply)
+                self._linger(pump, reply)
                 return
             self.client.sendall(head)
             left = cut_reply
@@ -149,10 +151,17 @@ class Exchange:
                         on_cut()
                         return
                 rest = server.recv(65536)
+            self._linger(pump, head)
         finally:
             end(server)
             end(self.client)
             pump.join(10)
+
+    def _linger(self, pump, reply):
+        """A server that closes may answer before an upload's last bytes came: its client still wants to send them. It
+        closes when it has the answer."""
+        if reply and b"\r\ntransfer-encoding: chunked" in self.head.lower():
+            pump.join(2)
 
     def _paced(self, data, pause):
         if pause is None:
@@ -175,7 +184,7 @@ class Exchange:
                 if left is not None:
                     data = data[:left]
                     left -= len(data)
-                server.sendall(data)
+                self._pass(server, data)
                 if left == 0:
                     on_cut()
                     end(self.client)
@@ -188,6 +197,14 @@ class Exchange:
                     return
         except OSError:
             pass
+
+    def _pass(self, server, data):
+        try:
+            server.sendall(data)
+        except OSError:  # it has answered and closed: what else there is interests nobody
+            while self.client.recv(65536):
+                pass
+            raise
 
     def answer(self, pieces):
         """Sends these bytes (an iterable of pieces, perhaps endless) until the client has enough of it."""

@@ -4,6 +4,7 @@
 _traintoken() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local common='--json --quiet --verbose --platform --help'
+    local provision='--module --pin-fd --last-pin-try --json --quiet --verbose --help'
     local key='--key --module --pin-fd --last-pin-try' station='--station --state --again'
     local command='' options i
 
@@ -11,6 +12,11 @@ _traintoken() {
         case ${COMP_WORDS[i]} in
         pre-run | post-run | run | pull | push | verify | inspect | seal | results | clean)
             command=${COMP_WORDS[i]}
+            break
+            ;;
+        key)
+            command=key
+            ((i + 1 >= COMP_CWORD)) || command="key ${COMP_WORDS[i + 1]}"
             break
             ;;
         esac
@@ -27,7 +33,7 @@ _traintoken() {
     fi
 
     case $previous in
-    --module | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
+    --module | --policy | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -64,7 +70,7 @@ _traintoken() {
     esac
 
     case $command in
-    '') options='pre-run post-run run pull push verify inspect seal results clean --version --help' ;;
+    '') options='pre-run post-run run pull push verify inspect seal results clean key --version --help' ;;
     pre-run) options="$common $key $station" ;;
     post-run) options="$common $key $station --base --config --rebase" ;;
     run)
@@ -78,11 +84,16 @@ _traintoken() {
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"
         ;;
+    key) options='check --help' ;;
+    'key check') options="$provision --policy" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac
 
-    if [[ -z $command || $current == -* ]]; then
+    if [[ -z $command || $command == key || $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    elif [[ $command == 'key '* ]]; then
+        compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -W 'pkcs11:' -- "$current")
     elif [[ $command == results ]]; then
         mapfile -t COMPREPLY < <(compgen -f -W 'oci: docker-daemon:' -- "$current")
         [[ ${COMPREPLY[0]-} != *: ]] || compopt -o nospace

@@ -1,7 +1,7 @@
 # fish completion for traintoken
 
-set -l commands pre-run post-run run pull push verify inspect seal results clean
-set -l with_key pre-run post-run run seal results
+set -l commands pre-run post-run run pull push verify inspect seal results clean key
+set -l with_key pre-run post-run run seal results key
 set -l at_station pre-run post-run run
 
 function __traintoken_images
@@ -25,7 +25,11 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a seal -d
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a results -d 'Open the results'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a clean -d 'Remove what a killed run left'
 
-complete -c traintoken -n "__fish_seen_subcommand_from $commands" -a '(__traintoken_images)'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a key -d 'Make keys, look after them'
+complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from check" -a check -d 'Can it serve a station?'
+complete -c traintoken -n "__fish_seen_subcommand_from key" -a pkcs11:
+
+complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key" -a '(__traintoken_images)'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s q -l quiet -d 'Only errors on standard error'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s v -l verbose -d 'Say more'
@@ -33,6 +37,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l platform -x
 
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key -x -a 'pkcs11:' -d 'URI of the private key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l module -r -F -d 'PKCS#11 module'
+complete -c traintoken -n "__fish_seen_subcommand_from check" -l policy -r -F -d 'Wishes for the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l pin-fd -x -d 'Descriptor with the PIN'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l last-pin-try -d 'Log in even on the last PIN try'
 

@@ -105,6 +105,18 @@ static void print_json(cJSON *object)
     cJSON_Delete(object);
 }
 
+/* Takes over `from`, which may be NULL. */
+static void move_members(cJSON *from, cJSON *to)
+{
+    while (from && from->child) {
+        cJSON *member = cJSON_DetachItemViaPointer(from, from->child);
+        char *name = member->string ? strdup(member->string) : NULL;
+        cJSON_AddItemToObject(to, name ? name : "", member);
+        free(name);
+    }
+    cJSON_Delete(from);
+}
+
 void output_result(const struct output *output, const char *command, cJSON *object)
 {
     output_end_progress();
@@ -116,17 +128,11 @@ void output_result(const struct output *output, const char *command, cJSON *obje
     cJSON_AddStringToObject(whole, "status", tt_status_name(TT_OK));
     cJSON_AddNumberToObject(whole, "code", TT_OK);
     cJSON_AddStringToObject(whole, "command", command);
-    while (object && object->child) {
-        cJSON *member = cJSON_DetachItemViaPointer(object, object->child);
-        char *name = member->string ? strdup(member->string) : NULL;
-        cJSON_AddItemToObject(whole, name ? name : "", member);
-        free(name);
-    }
-    cJSON_Delete(object);
+    move_members(object, whole);
     print_json(whole);
 }
 
-int output_failure(const struct output *output, const char *command, const struct tt_error *err)
+int output_failure(struct output *output, const char *command, const struct tt_error *err)
 {
     enum tt_status status = err->status == TT_OK ? TT_INTERNAL : err->status;
     output_end_progress();
@@ -141,8 +147,10 @@ int output_failure(const struct output *output, const char *command, const struc
         output_add_text(object, "command", command);
         cJSON_AddStringToObject(object, "message", err->message);
         cJSON_AddStringToObject(object, "detail", err->detail);
+        move_members(TT_TAKE(output->facts), object);
         print_json(object);
     }
+    cJSON_Delete(TT_TAKE(output->facts));
     return (int)status;
 }
 

@@ -12,6 +12,7 @@ struct output {
     bool json;
     bool quiet;
     int verbose;
+    cJSON *facts; /* what output_failure adds to its JSON object, which takes it over; may be NULL */
 };
 
 /* Routes the libraries' messages and progress to standard error, as `output` asks for. It must outlive the program's
@@ -30,7 +31,7 @@ bool output_is_coloured(void);
 void output_result(const struct output *output, const char *command, cJSON *object);
 
 /* The one message of a failure; with --json also as an object. Returns the exit code. */
-int output_failure(const struct output *output, const char *command, const struct tt_error *err);
+int output_failure(struct output *output, const char *command, const struct tt_error *err);
 
 /* Helpers for JSON: NULL text becomes null. */
 void output_add_text(cJSON *object, const char *name, const char *text);

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "pkcs11/ckr.h"
-#include "pkcs11/session_guard.h"
+#include "pkcs11/libp11_guard.h"
 
 /* A module by its plain name. */
 
@@ -112,7 +112,7 @@ static enum tt_status initialize(struct tt_pkcs11_module *module, struct tt_erro
     if (PKCS11_CTX_load(module->context, module->path) != 0)
         return tt_ckr_error(tt_ckr_take(), err, "the PKCS#11 module %s cannot be initialized", module->path);
     module->is_initialized = true;
-    tt_session_guard(module->context);
+    tt_libp11_guard(module->context);
     ERR_clear_error(); /* loading leaves errors behind that mean nothing */
     if (PKCS11_enumerate_slots(module->context, &module->slots, &module->slot_count) != 0)
         return tt_ckr_error(tt_ckr_take(), err, "the PKCS#11 module %s cannot list its slots%s", module->path,

@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "base/log.h"
 #include "pkcs11/ckr.h"
-#include "pkcs11/session_guard.h"
+#include "pkcs11/libp11_guard.h"
 
 /* Candidates for a message: what fits of them; all of them as warnings where not all do. */
 
@@ -190,8 +190,8 @@ enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct tt_pkcs11_ur
 {
     struct shown shown TT_CLEANUP(shown_cleanup) = {0};
     look(slot, uri, &shown);
-    if (tt_session_refused() != 0)
-        return tt_ckr_error(tt_session_refused(), err, "token '%s' opens no session", slot->token->label);
+    if (tt_libp11_refused_session() != 0)
+        return tt_ckr_error(tt_libp11_refused_session(), err, "token '%s' opens no session", slot->token->label);
     char what[96];
     snprintf(what, sizeof what, "the key in token '%.32s'", slot->token->label);
     if (shown.not_rsa && !shown.key)
@@ -316,11 +316,13 @@ static enum tt_status list_keys(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *u
 {
     PKCS11_KEY *keys = NULL;
     unsigned count = 0;
-    if (!enumerate(slot, uri, &keys, &count))
-        return tt_ckr_error(tt_ckr_take(), err,
-                            "cannot list the private keys of token '%s' (libp11 gives up where one of them is of a "
-                            "kind that it does not know, neither RSA nor a plain elliptic curve)",
-                            slot->token->label);
+    if (!enumerate(slot, uri, &keys, &count)) {
+        unsigned long value = tt_ckr_take();
+        return tt_ckr_error(value, err, "cannot list the private keys of token '%s'%s", slot->token->label,
+                            value == 0 ? " (libp11 gives up where one of them is of a kind that it does not know, "
+                                         "neither RSA nor a plain elliptic curve)"
+                                       : "");
+    }
     enum tt_status status = TT_OK;
     for (unsigned i = 0; status == TT_OK && i < count; i++) {
         if (uri && !tt_uri_matches_object(uri, keys[i].label, keys[i].id, keys[i].id_len))

@@ -12,7 +12,7 @@
  * started, and one commit of that container. The image that comes of it has no tag before the change is committed.
  * The container has no label, since a commit would hand it on; it and the image are told by the name of their owner.
  */
-enum { FOLDER_LIMIT = 16 };
+enum { FOLDER_LIMIT = 16, VOLUME_LIMIT = 100 };
 
 struct docker_change {
     struct docker_image *parent;
@@ -112,13 +112,26 @@ static void tidy_volume(char *name)
     *end = '\0';
 }
 
+/* A volume lies where the links on its way lead to. */
+static enum tt_status check_volume_way(struct docker_image *parent, const char *name, struct tt_error *err)
+{
+    bool found = false;
+    char *path TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/.", name + 1); /* all above is looked at */
+    enum tt_status status = path ? docker_check_way(parent, path, &found, err) : tt_error_memory(err);
+    return status == TT_OK ? TT_OK : tt_error_context(err, "the volume %s that the image declares", name);
+}
+
 /* What is put into a volume is in no image, and an engine says nothing of it. */
-static enum tt_status check_volumes(const struct docker_image *parent, struct tt_error *err)
+static enum tt_status check_volumes(struct docker_image *parent, struct tt_error *err)
 {
     static const char *const paths[] = {"/opt/pht_train", "/opt/pht_results", "/opt/train_config.json",
                                         "/opt/user_sym_key.key"};
+    const cJSON *volumes = cJSON_GetObjectItemCaseSensitive(parent->config, "Volumes");
     const cJSON *volume = NULL;
-    cJSON_ArrayForEach(volume, cJSON_GetObjectItemCaseSensitive(parent->config, "Volumes"))
+    if (cJSON_GetArraySize(volumes) > VOLUME_LIMIT)
+        return tt_error_set(err, TT_MALFORMED, "the image declares %d volumes; at most %d are allowed",
+                            cJSON_GetArraySize(volumes), VOLUME_LIMIT);
+    cJSON_ArrayForEach(volume, volumes)
     {
         /* The copy starts with the slash that the tidy name starts with, and never gets longer. */
         char *name TT_CLEANUP(tt_free_cleanup) = tt_text_format("/%s", volume->string ? volume->string : "");
@@ -131,6 +144,9 @@ static enum tt_status check_volumes(const struct docker_image *parent, struct tt
                                     "the image declares %s a volume (VOLUME), and what is put there never becomes a "
                                     "part of the image: %s would be lost",
                                     name[0] ? name : "/", paths[i]);
+        enum tt_status status = check_volume_way(parent, name, err);
+        if (status != TT_OK)
+            return status;
     }
     return TT_OK;
 }

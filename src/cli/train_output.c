@@ -2,13 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/output.h"
+
+enum { TICK_MILLISECONDS = 200 }; /* how often signals are looked at while nobody reads */
 
 static enum tt_status open_file(struct train_output *output, struct tt_error *err)
 {
@@ -45,16 +50,36 @@ void train_output_clear(struct train_output *output)
     *output = (struct train_output)TRAIN_OUTPUT_INIT;
 }
 
+/* Who reads standard error may have stopped reading, and a signal must be heeded all the same: no more is written at
+ * once than a pipe that says it has room takes without waiting. */
+static enum tt_status show(const uint8_t *bytes, size_t length, struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    while (length > 0 && status == TT_OK) {
+        struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+        size_t run = length < PIPE_BUF ? length : PIPE_BUF;
+        status = tt_interrupt_check(err);
+        if (status != TT_OK || poll(&room, 1, TICK_MILLISECONDS) <= 0)
+            continue;
+        status = tt_file_write_all(STDERR_FILENO, bytes, run, "the train's output", err);
+        bytes += run;
+        length -= run;
+    }
+    return status;
+}
+
 static void put(struct train_output *output, const void *data, size_t length)
 {
     struct tt_error err = TT_ERROR_INIT;
     if (output->has_failed || (!output->path && output->is_silent))
         return;
-    if (tt_file_write_all(output->path ? output->descriptor : STDERR_FILENO, data, length,
-                          output->path ? output->path : "the train's output", &err) == TT_OK)
+    enum tt_status status = output->path ? tt_file_write_all(output->descriptor, data, length, output->path, &err)
+                                         : show(data, length, &err);
+    if (status == TT_OK)
         return;
     output->has_failed = true;
-    tt_log(TT_LOG_WARNING, "from here on the train's output is missing: %s", err.message);
+    if (tt_interrupt_check(NULL) == TT_OK)
+        tt_log(TT_LOG_WARNING, "from here on the train's output is missing: %s", err.message);
 }
 
 static void begin(struct train_output *output)

@@ -3,7 +3,9 @@ other users of the machine. Each got through once."""
 
 import os
 import shutil
+import signal
 import tempfile
+import time
 import unittest
 import urllib.parse
 
@@ -124,6 +126,16 @@ class Images(AttackCase):
                 shutil.rmtree(self.state, True)
                 self.good("run", self.train_with("exit 0\n", {"Volumes": {name: {}}}), station="alpha")
 
+    def test_a_link_under_a_volume(self):
+        """In the base alone, nothing would tell that what was put there is lost."""
+        name = self.train_with("echo 1 > /opt/pht_results/one\n")
+        self.engine.put(f"{name}:base", [fs.symlink("link", "/opt")], tag=f"{name}:base")
+        container = self.engine.create(f"{name}:base", command=["/bin/sh"], Volumes={"/link": {}})
+        self.engine.commit(container, f"{name}:base")
+        self.engine.remove(container)
+        self.stays(4, ["/link", "volume"], name)
+        self.stays(3, ["volumes"], self.train_with("exit 0\n", {"Volumes": {f"/{place}": {} for place in range(101)}}))
+
     def test_a_base_on_decrypted_layers(self):
         """Encrypted where it shows, but the plaintext below would travel."""
         name = self.decrypted(0, "alpha")
@@ -191,6 +203,19 @@ class Others(AttackCase):
                 self.assertEqual(self.engine.id(name), now)
                 self.assert_no_plaintext_in_engine()
         self.good("run", self.train_with("exit 0\n"), station="alpha")
+
+    def test_a_signal_while_nobody_reads_the_output(self):
+        child = self.started("run", self.train_with("yes\n"), station="alpha")
+        self.assertEqual(child.stderr.readline(), "y\n")
+        time.sleep(1)
+        child.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 20
+        while self.engine.containers() and time.monotonic() < until:
+            time.sleep(0.1)
+        self.assertEqual(list(self.engine.containers()), [])
+        child.communicate(timeout=20)
+        self.assertEqual(child.returncode, -signal.SIGTERM)
+        self.assert_no_plaintext_in_engine()
 
     def test_a_log_that_others_read(self):
         log = f"{self.beside}/log"

@@ -229,9 +229,7 @@ static enum tt_status open_again(struct loader *loader, const char *path, const 
     PKCS11_KEY *key = NULL;
     enum tt_status status = tt_uri_parse(loader->name, &uri, err);
     if (status == TT_OK)
-        status = tt_module_load(path, &loader->module, err);
-    if (status == TT_OK)
-        status = tt_token_choose(loader->module, uri, &loader->slot, err);
+        status = tt_token_load(path, uri, &loader->module, &loader->slot, err);
     if (status == TT_OK)
         status = tt_token_check_shown(loader->slot, uri, expected, err);
     if (status == TT_OK)

@@ -121,14 +121,14 @@ static enum tt_status note_facts(struct tt_pkcs11_source *source, const PKCS11_T
 }
 
 static enum tt_status load(const struct tt_pkcs11_source *source, struct tt_pkcs11_module **ret_module,
-                           struct tt_error *err)
+                           PKCS11_SLOT **ret_slot, struct tt_error *err)
 {
     char *path TT_CLEANUP(tt_free_cleanup) = NULL;
     enum tt_status status = tt_module_path(source->module, source->uri, &path, err);
     if (status == TT_OK && tt_uri_names_library(source->uri))
         status = tt_module_check_library(path, source->uri, err);
     if (status == TT_OK)
-        status = tt_module_load(path, ret_module, err);
+        status = tt_token_load(path, source->uri, ret_module, ret_slot, err);
     return status;
 }
 
@@ -167,9 +167,7 @@ static enum tt_status open_key(void *user, const EVP_PKEY *expected, struct tt_p
     struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     PKCS11_SLOT *slot = NULL;
     PKCS11_KEY *key = NULL;
-    enum tt_status status = load(source, &module, err);
-    if (status == TT_OK)
-        status = tt_token_choose(module, source->uri, &slot, err);
+    enum tt_status status = load(source, &module, &slot, err);
     if (status == TT_OK)
         status = tt_token_check_shown(slot, source->uri, expected, err);
     if (status == TT_OK)

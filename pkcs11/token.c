@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buffer.h"
 #include "base/log.h"
@@ -96,6 +97,34 @@ enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const stru
                             list_text(&matching));
     *ret_slot = slot;
     return TT_OK;
+}
+
+static bool is_shown(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri)
+{
+    for (unsigned i = 0; i < module->slot_count; i++) {
+        PKCS11_SLOT *slot = &module->slots[i];
+        if (slot->token && slot->token->initialized && tt_uri_matches_slot(uri, slot))
+            return true;
+    }
+    return false;
+}
+
+enum tt_status tt_token_load(const char *path, const struct tt_pkcs11_uri *uri, struct tt_pkcs11_module **ret_module,
+                             PKCS11_SLOT **ret_slot, struct tt_error *err)
+{
+    struct tt_pkcs11_module *module TT_CLEANUP(tt_module_free_cleanup) = NULL;
+    enum tt_status status = tt_module_load(path, &module, err);
+    /* Such modules look at their tokens when they are initialized, and not later. */
+    for (long pause = 30; status == TT_OK && pause <= 240 && !is_shown(module, uri); pause *= 2) {
+        tt_module_free(TT_TAKE(module));
+        nanosleep(&(struct timespec){.tv_nsec = pause * 1000000}, NULL);
+        status = tt_module_load(path, &module, err);
+    }
+    if (status == TT_OK)
+        status = tt_token_choose(module, uri, ret_slot, err);
+    if (status == TT_OK)
+        *ret_module = TT_TAKE(module);
+    return status;
 }
 
 /* What can be seen without a PIN. */

@@ -12,6 +12,12 @@
 TT_MUST_USE enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,
                                            PKCS11_SLOT **ret_slot, struct tt_error *err);
 
+/* Loads the module and chooses. Where the module shows no such token, it looks again some times within half a second:
+ * some (SoftHSM) hide a token for the moment in which another process writes to it, as each login does. */
+TT_MUST_USE enum tt_status tt_token_load(const char *path, const struct tt_pkcs11_uri *uri,
+                                         struct tt_pkcs11_module **ret_module, PKCS11_SLOT **ret_slot,
+                                         struct tt_error *err);
+
 /* What the token shows without a PIN of the public half of the URI's key: TT_TOKEN when it cannot serve the protocol,
  * TT_UNTRUSTED when it is not `expected` (may be NULL). Silence proves nothing: TT_OK. */
 TT_MUST_USE enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri,

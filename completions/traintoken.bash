@@ -37,8 +37,18 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
-    --state | --definition | -o | --output)
+    -o | --output)
+        local kind=-d
+        [[ $command != 'key export' ]] || kind=-f
+        mapfile -t COMPREPLY < <(compgen "$kind" -- "$current")
+        return
+        ;;
+    --state | --definition)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
+        return
+        ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W 'pem der hex fingerprint request certificate' -- "$current")
         return
         ;;
     --gpus)
@@ -64,7 +74,7 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
         ;;
-    --station | --creator | --id | --stop | --pin-fd | --interpreter | --network | --memory | --cpus | --timeout)
+    --station | --creator | --id | --stop | --pin-fd | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days)
         return
         ;;
     esac
@@ -84,8 +94,9 @@ _traintoken() {
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"
         ;;
-    key) options='check --help' ;;
+    key) options='check export --help' ;;
     'key check') options="$provision --policy" ;;
+    'key export') options="$provision --format --subject --days --output -o --force" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac
 

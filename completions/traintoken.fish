@@ -37,6 +37,12 @@ complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l platform -x
 
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key -x -a 'pkcs11:' -d 'URI of the private key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l module -r -F -d 'PKCS#11 module'
+complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from export" -a export -d 'Give its public half away'
+complete -c traintoken -n "__fish_seen_subcommand_from export" -l format -x -a 'pem der hex fingerprint request certificate' -d 'Form of the key'
+complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 'Whose key it is'
+complete -c traintoken -n "__fish_seen_subcommand_from export" -l days -x -d 'How long the certificate is valid'
+complete -c traintoken -n "__fish_seen_subcommand_from export" -s o -l output -r -F -d 'File to write'
+complete -c traintoken -n "__fish_seen_subcommand_from export" -l force -d 'Replace the file'
 complete -c traintoken -n "__fish_seen_subcommand_from check" -l policy -r -F -d 'Wishes for the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l pin-fd -x -d 'Descriptor with the PIN'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l last-pin-try -d 'Log in even on the last PIN try'

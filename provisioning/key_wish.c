@@ -75,11 +75,13 @@ static enum tt_status is_in_use(struct tt_session *session, CK_OBJECT_HANDLE han
     char *token TT_CLEANUP(tt_free_cleanup) = tt_token_label(&session->token);
     if (!uri || !token)
         return tt_error_memory(err);
-    return tt_error_set(err, TT_TOKEN,
-                        "token '%s' already has a %s key with this %s: '%s'; choose another %s, or remove that key "
-                        "first (traintoken key delete)",
-                        token, is_private ? "private" : "public", by_label ? "label" : "id", uri,
-                        by_label ? "label" : "id");
+    return tt_error_set(
+        err, TT_TOKEN,
+        "token '%s' already has a %s key with this %s: '%s'; choose another %s, or remove that key "
+        "first (%s)",
+        token, is_private ? "private" : "public", by_label ? "label" : "id", uri, by_label ? "label" : "id",
+        is_private ? "traintoken key delete"
+                   : "the token's own tool can, for instance pkcs11-tool --delete-object --type pubkey");
 }
 
 enum tt_status tt_key_is_new(struct tt_session *session, const char *label, const unsigned char *id, size_t id_length,

@@ -46,7 +46,12 @@ static enum tt_status take_number(const struct cli_option *option, const char *t
     char *end = NULL;
     errno = 0;
     long number = strtol(text, &end, 10);
-    if (errno || end == text || *end || number < 0 || number > INT_MAX)
+    bool is_number = !errno && end != text && !*end && number >= 0 && number <= INT_MAX;
+    size_t length = strlen(option->name);
+    if (!is_number && length > 3 && strcmp(option->name + length - 3, "-fd") == 0) /* perhaps a PIN: not repeated */
+        return tt_error_set(err, TT_USAGE, "--%s takes the number of a file descriptor, never the secret itself",
+                            option->name);
+    if (!is_number)
         return tt_error_set(err, TT_USAGE, "--%s takes a whole number, not '%s'", option->name, text);
     *(int *)option->target = (int)number;
     return TT_OK;

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/hex.h"
@@ -11,6 +12,8 @@
 #include "base/text.h"
 #include "crypto/public_key.h"
 #include "pkcs11/ckr.h"
+
+enum { PATIENCE = 200 /* milliseconds */ };
 
 void provision_close(struct provision *provision)
 {
@@ -180,9 +183,14 @@ enum tt_status provision_confirm(const char *question, const char *wanted, const
     dprintf(terminal, "%s: ", text);
     for (;;) {
         char byte = 0;
-        ssize_t count = read(terminal, &byte, 1);
-        if (count < 0 && errno == EINTR && tt_interrupt_check(err) != TT_OK)
+        /* Short waits: a signal that comes just before one is seen after it. */
+        struct pollfd ready = {.fd = terminal, .events = POLLIN};
+        int outcome = poll(&ready, 1, PATIENCE);
+        if (tt_interrupt_check(err) != TT_OK)
             return TT_INTERNAL;
+        if (outcome == 0 || (outcome < 0 && errno == EINTR))
+            continue;
+        ssize_t count = read(terminal, &byte, 1);
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0 || byte == '\n')

@@ -5,6 +5,9 @@
 #include <openssl/err.h>
 #include <p11-kit/p11-kit.h>
 #include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -121,6 +124,21 @@ static enum tt_status initialize(struct tt_pkcs11_module *module, struct tt_erro
     return TT_OK;
 }
 
+/* The module's own file is what all of them can see and lock. Anybody can lock it: hence no waiting without end. */
+int tt_module_turn(const char *path)
+{
+    int file TT_CLEANUP(tt_close_cleanup) = open(path, O_RDONLY | O_CLOEXEC);
+    for (int waited = 0; file >= 0 && waited < 2000; waited += 10) {
+        if (flock(file, LOCK_EX | LOCK_NB) == 0) {
+            int turn = file;
+            file = -1;
+            return turn;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000}, NULL);
+    }
+    return -1;
+}
+
 enum tt_status tt_module_load(const char *path, struct tt_pkcs11_module **ret_module, struct tt_error *err)
 {
     enum tt_status status = open_library(path, err);
@@ -129,7 +147,9 @@ enum tt_status tt_module_load(const char *path, struct tt_pkcs11_module **ret_mo
     struct tt_pkcs11_module *module TT_CLEANUP(tt_module_free_cleanup) = calloc(1, sizeof *module);
     if (!module || !(module->path = strdup(path)))
         return tt_error_memory(err);
+    int turn = tt_module_turn(path);
     status = initialize(module, err);
+    tt_close_cleanup(&turn);
     if (status == TT_OK)
         *ret_module = TT_TAKE(module);
     return status;

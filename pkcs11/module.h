@@ -27,6 +27,11 @@ TT_MUST_USE enum tt_status tt_module_load(const char *path, struct tt_pkcs11_mod
 void tt_module_free(struct tt_pkcs11_module *module);
 TT_DEFINE_CLEANUP(struct tt_pkcs11_module *, tt_module_free)
 
+/* A turn among the processes of this machine that load the module at `path` or log in through it, as far as it comes
+ * soon: in SoftHSM both fail when they meet another one's login, and no PIN is tried twice. A descriptor to close
+ * afterwards, -1 without a turn. */
+int tt_module_turn(const char *path);
+
 /* For a URI that says something of the library: TT_TOKEN unless the module at `path` is that one. Asks the module by
  * itself, so no other may be loaded. */
 TT_MUST_USE enum tt_status tt_module_check_library(const char *path, const struct tt_pkcs11_uri *uri,

@@ -287,6 +287,16 @@ static enum tt_status explain_login(const struct tt_pkcs11_module *module, PKCS1
     return status;
 }
 
+/* On a keypad it may take its time, for which nobody else has to wait. */
+static int log_in(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot, const struct tt_secret *pin)
+{
+    int turn = pin ? tt_module_turn(module->path) : -1;
+    ERR_clear_error();
+    int outcome = PKCS11_login(slot, 0, pin ? (const char *)pin->data : NULL);
+    tt_close_cleanup(&turn);
+    return outcome;
+}
+
 enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot,
                               const struct tt_pin_sources *sources, bool last_pin_try, struct tt_secret **ret_pin,
                               struct tt_error *err)
@@ -307,8 +317,7 @@ enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT
         status = tt_pin_get(sources, &pin, err);
     if (status != TT_OK)
         return status;
-    ERR_clear_error();
-    if (PKCS11_login(slot, 0, pin ? (const char *)pin->data : NULL) != 0) {
+    if (log_in(module, slot, pin) != 0) {
         struct tt_error said = TT_ERROR_INIT;
         status = explain_login(module, slot, &said);
         if (err)

@@ -25,25 +25,47 @@ void tt_key_list_clear(struct tt_key_list *list)
     *list = (struct tt_key_list){0};
 }
 
-bool tt_object_value(struct tt_session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, size_t limit,
-                     unsigned char **ret_value, size_t *ret_length)
+/* The value into new memory, followed by a NUL byte; *ret_value stays NULL when the object has none to show. A return
+ * value other than CKR_OK is the token's failure. */
+static CK_RV get_value(struct tt_session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, size_t limit,
+                       unsigned char **ret_value, size_t *ret_length)
 {
     CK_ATTRIBUTE attribute = {type, NULL, 0};
     CK_FUNCTION_LIST *functions = session->cryptoki->functions;
-    if (functions->C_GetAttributeValue(session->handle, object, &attribute, 1) != CKR_OK ||
-        attribute.ulValueLen == (CK_ULONG)-1 || attribute.ulValueLen > limit)
-        return false;
+    CK_RV outcome = functions->C_GetAttributeValue(session->handle, object, &attribute, 1);
+    if (outcome == CKR_ATTRIBUTE_SENSITIVE || outcome == CKR_ATTRIBUTE_TYPE_INVALID)
+        return CKR_OK;
+    if (outcome != CKR_OK || attribute.ulValueLen == (CK_ULONG)-1 || attribute.ulValueLen > limit)
+        return outcome;
     unsigned char *value = calloc(1, attribute.ulValueLen + 1);
     if (!value)
-        return false;
+        return CKR_HOST_MEMORY;
     attribute.pValue = value;
-    if (functions->C_GetAttributeValue(session->handle, object, &attribute, 1) != CKR_OK) {
+    outcome = functions->C_GetAttributeValue(session->handle, object, &attribute, 1);
+    if (outcome != CKR_OK) {
         free(value);
-        return false;
+        return outcome;
     }
     *ret_value = value;
     *ret_length = attribute.ulValueLen;
+    return CKR_OK;
+}
+
+bool tt_object_value(struct tt_session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, size_t limit,
+                     unsigned char **ret_value, size_t *ret_length)
+{
+    unsigned char *value = NULL;
+    size_t length = 0;
+    if (get_value(session, object, type, limit, &value, &length) != CKR_OK || !value)
+        return false;
+    *ret_value = value;
+    *ret_length = length;
     return true;
+}
+
+static enum tt_status unreadable(CK_RV outcome, struct tt_error *err)
+{
+    return tt_ckr_error(outcome, err, "the token's keys cannot be read");
 }
 
 enum tt_attribute tt_object_flag(struct tt_session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type)
@@ -108,13 +130,15 @@ static EVP_PKEY *rsa_key(struct tt_session *session, CK_OBJECT_HANDLE object)
     return key;
 }
 
-static bool same_number(struct tt_session *session, CK_OBJECT_HANDLE object, const unsigned char *modulus,
-                        size_t length)
+/* *ret_other tells that the object shows another number. */
+static CK_RV compare_number(struct tt_session *session, CK_OBJECT_HANDLE object, const unsigned char *modulus,
+                            size_t length, bool *ret_other)
 {
     unsigned char *other TT_CLEANUP(tt_free_cleanup) = NULL;
     size_t other_length = 0;
-    return tt_object_value(session, object, CKA_MODULUS, NUMBER_LIMIT, &other, &other_length) &&
-           other_length == length && memcmp(other, modulus, length) == 0;
+    CK_RV outcome = get_value(session, object, CKA_MODULUS, NUMBER_LIMIT, &other, &other_length);
+    *ret_other = !other || other_length != length || memcmp(other, modulus, length) != 0;
+    return outcome;
 }
 
 /* By the id, or the label of a key without one; where the private key shows its modulus, with the same one. */
@@ -134,12 +158,19 @@ static enum tt_status find_public(struct tt_session *session, struct tt_key_obje
     if (template[1].ulValueLen == 0)
         return TT_OK;
     enum tt_status status = tt_objects_find(session, template, 2, found, BATCH, &count, err);
-    bool compare = key->type == CKK_RSA &&
-                   tt_object_value(session, key->private_key, CKA_MODULUS, NUMBER_LIMIT, &modulus, &length);
-    for (size_t i = 0; status == TT_OK && i < count && key->public_key == CK_INVALID_HANDLE; i++)
-        if (!compare || same_number(session, found[i], modulus, length))
+    if (status != TT_OK)
+        return status;
+    CK_RV outcome = key->type == CKK_RSA
+                        ? get_value(session, key->private_key, CKA_MODULUS, NUMBER_LIMIT, &modulus, &length)
+                        : CKR_OK;
+    for (size_t i = 0; outcome == CKR_OK && i < count && key->public_key == CK_INVALID_HANDLE; i++) {
+        bool is_other = false;
+        if (modulus)
+            outcome = compare_number(session, found[i], modulus, length, &is_other);
+        if (!is_other)
             key->public_key = found[i];
-    return status;
+    }
+    return outcome == CKR_OK ? TT_OK : unreadable(outcome, err);
 }
 
 static void read_flags(struct tt_session *session, struct tt_key_object *key)
@@ -171,10 +202,13 @@ enum tt_status tt_key_read(struct tt_session *session, CK_OBJECT_HANDLE handle, 
     key->private_key = handle;
     key->public_key = CK_INVALID_HANDLE;
     key->type = CKK_VENDOR_DEFINED;
-    if (session->cryptoki->functions->C_GetAttributeValue(session->handle, handle, &type, 1) != CKR_OK)
-        key->type = CKK_VENDOR_DEFINED;
-    (void)tt_object_value(session, handle, CKA_LABEL, TT_LABEL_LIMIT, (unsigned char **)&key->label, &label_length);
-    (void)tt_object_value(session, handle, CKA_ID, TT_ID_LIMIT, &key->id, &key->id_length);
+    CK_RV outcome = session->cryptoki->functions->C_GetAttributeValue(session->handle, handle, &type, 1);
+    if (outcome == CKR_OK)
+        outcome = get_value(session, handle, CKA_LABEL, TT_LABEL_LIMIT, (unsigned char **)&key->label, &label_length);
+    if (outcome == CKR_OK)
+        outcome = get_value(session, handle, CKA_ID, TT_ID_LIMIT, &key->id, &key->id_length);
+    if (outcome != CKR_OK)
+        return unreadable(outcome, err);
     enum tt_status status = find_public(session, key, err);
     if (status != TT_OK)
         return status;

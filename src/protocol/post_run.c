@@ -16,8 +16,7 @@ void post_run_clear(struct post_run *run)
     tt_image_change_free(run->change);
     tt_file_cipher_free(run->cipher);
     tt_secret_free(run->symmetric);
-    tt_image_free(run->base);
-    free(run->base_reference);
+    base_image_clear(&run->base);
     tt_state_free(run->state);
     definition_files_clear(&run->definition);
     train_keys_clear(&run->keys);
@@ -131,9 +130,8 @@ static enum tt_status check_definition(struct post_run *run, struct tt_error *er
  * encrypted file never has the size of its plaintext. */
 static enum tt_status check_base_is_encrypted(const struct post_run *run, struct tt_error *err)
 {
-    struct tt_file_set *built TT_CLEANUP(tt_file_set_free_cleanup) = NULL;
-    enum tt_status status = tt_image_files(run->base, TT_TRAIN_DEFINITION, &built, err);
-    for (size_t i = 1; status == TT_OK && i < tt_file_set_count(run->visit.definition); i++) {
+    const struct tt_file_set *built = run->base.definition;
+    for (size_t i = 1; i < tt_file_set_count(run->visit.definition); i++) {
         const struct tt_entry *plain = tt_file_set_entry(run->visit.definition, i);
         size_t at = tt_file_set_find(built, plain->path);
         if (!run->definition.taken[i] || plain->type != TT_ENTRY_FILE || plain->size == 0 ||
@@ -143,41 +141,20 @@ static enum tt_status check_base_is_encrypted(const struct post_run *run, struct
             return tt_error_set(err, TT_TAMPERED,
                                 "the base image %s does not hold this train's encrypted /%s, but maybe the decrypted "
                                 "one, which would travel on; name the image as it was built",
-                                run->base_reference, plain->path);
+                                run->base.reference, plain->path);
     }
-    return status;
-}
-
-enum tt_status post_run_open_base(struct post_run *run, struct tt_error *err)
-{
-    enum tt_status status = TT_OK;
-    if (!run->options->base)
-        status = tt_image_reference_sibling(run->options->image, "base", &run->base_reference, err);
-    else if (!(run->base_reference = strdup(run->options->base)))
-        status = tt_error_memory(err);
-    if (status != TT_OK)
-        return status;
-    struct tt_image_options options = {.platform = run->options->platform};
-    status = tt_image_open(run->base_reference, &options, &run->base, err);
-    if (status == TT_OK)
-        return TT_OK;
-    return tt_error_context(
-        err,
-        "the train's base image %s is needed (it comes with the train, from the same registry, under "
-        "the tag 'base': 'traintoken pull' fetches it; name another with --base)",
-        run->base_reference);
+    return TT_OK;
 }
 
 /* The base image must be this train's: another one's command would travel under our signature. */
 static enum tt_status check_base(struct post_run *run, struct tt_error *err)
 {
-    struct tt_train *built TT_CLEANUP(tt_train_free_cleanup) = NULL;
-    enum tt_status status = visit_read_train(run->base, &built, err);
+    enum tt_status status = base_image_wait(&run->base, err);
     if (status != TT_OK)
-        return tt_error_context(err, "the base image %s", run->base_reference);
-    if (memcmp(built->session_id, run->train->session_id, sizeof built->session_id) != 0)
+        return status;
+    if (memcmp(run->base.train->session_id, run->train->session_id, sizeof run->train->session_id) != 0)
         return tt_error_set(err, TT_TAMPERED, "the base image %s belongs to another train: its session id differs",
-                            run->base_reference);
+                            run->base.reference);
     return check_base_is_encrypted(run, err);
 }
 
@@ -186,8 +163,6 @@ enum tt_status post_run_check(struct post_run *run, struct tt_error *err)
     enum tt_status status = check_configuration(run, err);
     if (status == TT_OK)
         status = check_definition(run, err);
-    if (status == TT_OK && !run->base)
-        status = post_run_open_base(run, err);
     return status == TT_OK ? check_base(run, err) : status;
 }
 
@@ -285,7 +260,7 @@ static enum tt_status add_configuration(struct post_run *run, struct tt_error *e
 static enum tt_status encrypt_and_sign(struct post_run *run, struct tt_error *err)
 {
     struct blob_check *check TT_CLEANUP(blob_check_free_cleanup) = NULL;
-    enum tt_status status = blob_check_start(run->visit.image, run->base, &check, err);
+    enum tt_status status = blob_check_start(run->visit.image, run->base.image, &check, err);
     if (status == TT_OK)
         status = encrypt_all(run, err);
     if (status == TT_OK)
@@ -324,7 +299,7 @@ static enum tt_status check_unmoved(const struct post_run *run, struct tt_error 
 
 enum tt_status post_run_build(struct post_run *run, struct tt_error *err)
 {
-    enum tt_status status = tt_image_change_new_in(run->base, run->options->image, &run->change, err);
+    enum tt_status status = tt_image_change_new_in(run->base.image, run->options->image, &run->change, err);
     if (status == TT_OK)
         status = check_unmoved(run, err);
     if (status == TT_OK)
@@ -340,7 +315,7 @@ enum tt_status post_run_show(struct post_run *run, struct tt_error *err)
                                      .config = run->visit.train->text};
     enum tt_status status = stop_switch(run->state, &record, TT_STATE_DONE, run->change, run->options, err);
     if (status == TT_OK)
-        run->report.base = TT_TAKE(run->base_reference);
+        run->report.base = TT_TAKE(run->base.reference);
     return status;
 }
 
@@ -362,6 +337,8 @@ static enum tt_status open_visit(struct post_run *run, struct tt_error *err)
 {
     const struct tt_stop_options *options = run->options;
     enum tt_status status = tt_image_recover(options->image, err);
+    if (status == TT_OK)
+        status = base_image_start(&run->base, options, err);
     if (status == TT_OK)
         status = visit_open(options->image, options->platform, VISIT_RESULTS_LATER, &run->visit, err);
     if (status != TT_OK)

@@ -2,6 +2,7 @@
 #ifndef TT_PROTOCOL_POST_RUN_H
 #define TT_PROTOCOL_POST_RUN_H
 
+#include "protocol/base_image.h"
 #include "protocol/stop.h"
 #include "protocol/visit.h"
 
@@ -16,17 +17,14 @@ struct post_run {
     struct train_keys keys; /* of `train` */
     struct definition_files definition;
     const struct tt_stop *stop;
-    char *base_reference;
-    struct tt_image *base;
+    struct base_image base; /* started */
     struct tt_secret *symmetric;
     struct tt_file_cipher *cipher;
     struct tt_image_change *change;
     struct tt_stop_report report;
 };
 
-/* Opens the base image alone: without it there is no post-run. */
-TT_MUST_USE enum tt_status post_run_open_base(struct post_run *run, struct tt_error *err);
-/* Everything but the results, from options, visit and train: nothing of it needs the token. */
+/* Everything but the results, from options, visit, train and base: nothing of it needs the token. */
 TT_MUST_USE enum tt_status post_run_check(struct post_run *run, struct tt_error *err);
 /* The new state, sealed, from what was checked, state and digest_before. */
 TT_MUST_USE enum tt_status post_run_build(struct post_run *run, struct tt_error *err);

@@ -65,7 +65,9 @@ enum tt_status tt_run(const struct tt_run_options *options, struct tt_run_report
 {
     struct whole_stop whole TT_CLEANUP(whole_stop_clear) = {
         .options = options, .post = {.options = &options->stop}, .pre = {.options = &options->stop}};
-    enum tt_status status = post_run_open_base(&whole.post, err);
+    enum tt_status status = base_image_start(&whole.post.base, &options->stop, err);
+    if (status == TT_OK)
+        status = base_image_wait(&whole.post.base, err); /* without it there is no end to the stop */
     if (status == TT_OK)
         status = pre_run_build(&whole.pre, err);
     if (status == TT_OK)

@@ -14,7 +14,9 @@
 enum {
     OUTPUT_CHUNK = 16 * 1024,
     TICK_MILLISECONDS = 100, /* how often signals and the time limit are looked at while the train is silent */
-    LONGEST_POLL_MILLISECONDS = 1000
+    LONGEST_POLL_MILLISECONDS = 1000,
+    PROCESS_LIMIT =
+        4096 /* processes and threads of a train: more than any needs, and less than brings a machine down */
 };
 
 /* A train at work. */
@@ -80,11 +82,11 @@ static bool add_gpus(cJSON *host, int gpus)
 
 static bool add_limits(cJSON *host, const struct tt_execution_options *options)
 {
-    bool good = true;
+    bool good = add_number(host, "PidsLimit", PROCESS_LIMIT);
     /* No more with swap than without: the limit is what it says, and data does not reach the swap by way of it. */
     if (options->memory_bytes)
-        good =
-            add_number(host, "Memory", options->memory_bytes) && add_number(host, "MemorySwap", options->memory_bytes);
+        good = good && add_number(host, "Memory", options->memory_bytes) &&
+               add_number(host, "MemorySwap", options->memory_bytes);
     if (options->cpus_billionths)
         good = good && add_number(host, "NanoCpus", options->cpus_billionths);
     if (options->gpus)

@@ -297,6 +297,11 @@ class Failure(RunCase):
         _, opened = self.run_train(f"({grow.strip()}) ; echo on > /opt/pht_results/on; exit 0\n", "--memory", "16m")
         self.assertEqual(opened.results, {"on": b"on\n"})
 
+    def test_no_more_processes_than_a_machine_stands(self):
+        limit = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null > /opt/pht_results/limit\nexit 0\n"
+        _, opened = self.run_train(limit)
+        self.assertEqual(opened.results, {"limit": b"4096\n"})
+
     def test_no_program(self):
         for program in ("/nothing", "nothing", "/opt/pht_train", "/etc/passwd"):
             with self.subTest(program):

@@ -14,9 +14,9 @@ _traintoken() {
             command=${COMP_WORDS[i]}
             break
             ;;
-        key)
-            command=key
-            ((i + 1 >= COMP_CWORD)) || command="key ${COMP_WORDS[i + 1]}"
+        key | token)
+            command=${COMP_WORDS[i]}
+            ((i + 1 >= COMP_CWORD)) || command="$command ${COMP_WORDS[i + 1]}"
             break
             ;;
         esac
@@ -60,6 +60,10 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -e -- "$current")
         return
         ;;
+    --bits)
+        mapfile -t COMPREPLY < <(compgen -W '2048 3072 4096' -- "$current")
+        return
+        ;;
     --platform)
         mapfile -t COMPREPLY < <(compgen -W 'linux/amd64 linux/arm64' -- "$current")
         return
@@ -74,13 +78,16 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
         ;;
-    --station | --creator | --id | --stop | --pin-fd | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days)
+    --station | --creator | --id | --stop | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days)
+        return
+        ;;
+    --pin-fd | --so-pin-fd | --new-pin-fd | --file-pin-fd | --label | --allow-mechanisms)
         return
         ;;
     esac
 
     case $command in
-    '') options='pre-run post-run run pull push verify inspect seal results clean key --version --help' ;;
+    '') options='pre-run post-run run pull push verify inspect seal results clean token key --version --help' ;;
     pre-run) options="$common $key $station" ;;
     post-run) options="$common $key $station --base --config --rebase" ;;
     run)
@@ -94,15 +101,29 @@ _traintoken() {
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"
         ;;
-    key) options='check export --help' ;;
+    token) options='list init set-pin --help' ;;
+    'token list') options='--module --json --quiet --verbose --help' ;;
+    'token init') options="$provision --label --so-pin-fd --erase --yes" ;;
+    'token set-pin') options="$provision --so --unlock --new-pin-fd" ;;
+    key) options='generate import list show rename delete check export --help' ;;
+    'key generate') options="$provision --label --id --bits --always-authenticate --allow-mechanisms" ;;
+    'key import')
+        options="$provision --label --id --always-authenticate --allow-mechanisms --file-pin-fd --shred"
+        ;;
+    'key list' | 'key show') options=$provision ;;
+    'key rename') options="$provision --label --id" ;;
+    'key delete') options="$provision --yes" ;;
     'key check') options="$provision --policy" ;;
     'key export') options="$provision --format --subject --days --output -o --force" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac
 
-    if [[ -z $command || $command == key || $current == -* ]]; then
+    if [[ -z $command || $command == key || $command == token || $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
-    elif [[ $command == 'key '* ]]; then
+    elif [[ $command == 'key import' ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -W 'pkcs11:' -- "$current")
+        [[ ${COMPREPLY[0]-} != *: ]] || compopt -o nospace
+    elif [[ $command == 'key '* || $command == 'token '* ]]; then
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -W 'pkcs11:' -- "$current")
     elif [[ $command == results ]]; then

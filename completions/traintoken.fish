@@ -1,7 +1,9 @@
 # fish completion for traintoken
 
-set -l commands pre-run post-run run pull push verify inspect seal results clean key
-set -l with_key pre-run post-run run seal results key
+set -l commands pre-run post-run run pull push verify inspect seal results clean token key
+set -l with_key pre-run post-run run seal results
+set -l with_pin pre-run post-run run seal results key token
+set -l making generate import
 set -l at_station pre-run post-run run
 
 function __traintoken_images
@@ -25,18 +27,39 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a seal -d
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a results -d 'Open the results'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a clean -d 'Remove what a killed run left'
 
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a token -d 'List tokens, make one'
+complete -c traintoken -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list init set-pin" -a 'list init set-pin'
+complete -c traintoken -n "__fish_seen_subcommand_from token" -a pkcs11:
+complete -c traintoken -n "__fish_seen_subcommand_from init" -l label -x -d 'Name of the token'
+complete -c traintoken -n "__fish_seen_subcommand_from init" -l so-pin-fd -x -d "Descriptor with the officer's PIN"
+complete -c traintoken -n "__fish_seen_subcommand_from init" -l erase -d 'Also one that is initialized'
+complete -c traintoken -n "__fish_seen_subcommand_from init delete" -l yes -d 'Do not ask'
+complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l so -d "The officer's own PIN"
+complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l unlock -d 'A new PIN for the user'
+complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l new-pin-fd -x -d 'Descriptor with the new PIN'
+
+set -l actions generate import list show rename delete check export
+complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from $actions" -a 'generate import list show rename delete'
+complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l label -x -d 'Name of the key'
+complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l id -x -d 'Its id, hexadecimal'
+complete -c traintoken -n "__fish_seen_subcommand_from generate" -l bits -x -a '2048 3072 4096' -d 'Size'
+complete -c traintoken -n "__fish_seen_subcommand_from $making" -l always-authenticate -d 'It asks for the PIN at each use'
+complete -c traintoken -n "__fish_seen_subcommand_from $making" -l allow-mechanisms -x -d 'Limit it to these'
+complete -c traintoken -n "__fish_seen_subcommand_from import" -l file-pin-fd -x -d 'Descriptor with the passphrase'
+complete -c traintoken -n "__fish_seen_subcommand_from import" -l shred -d 'Overwrite and remove the file'
+complete -c traintoken -n "__fish_seen_subcommand_from import" -F
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a key -d 'Make keys, look after them'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from check" -a check -d 'Can it serve a station?'
 complete -c traintoken -n "__fish_seen_subcommand_from key" -a pkcs11:
 
-complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key" -a '(__traintoken_images)'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token" -a '(__traintoken_images)'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s q -l quiet -d 'Only errors on standard error'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s v -l verbose -d 'Say more'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l platform -x -a 'linux/amd64 linux/arm64' -d 'Image to take'
 
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key -x -a 'pkcs11:' -d 'URI of the private key'
-complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l module -r -F -d 'PKCS#11 module'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l module -r -F -d 'PKCS#11 module'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from export" -a export -d 'Give its public half away'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l format -x -a 'pem der hex fingerprint request certificate' -d 'Form of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 'Whose key it is'
@@ -44,8 +67,8 @@ complete -c traintoken -n "__fish_seen_subcommand_from export" -l days -x -d 'Ho
 complete -c traintoken -n "__fish_seen_subcommand_from export" -s o -l output -r -F -d 'File to write'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l force -d 'Replace the file'
 complete -c traintoken -n "__fish_seen_subcommand_from check" -l policy -r -F -d 'Wishes for the key'
-complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l pin-fd -x -d 'Descriptor with the PIN'
-complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l last-pin-try -d 'Log in even on the last PIN try'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l pin-fd -x -d 'Descriptor with the PIN'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l last-pin-try -d 'Log in even on the last PIN try'
 
 complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l station -x -d 'This station'
 complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l state -r -a '(__fish_complete_directories)' -d 'Station memory'

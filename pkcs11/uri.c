@@ -71,10 +71,10 @@ static enum tt_status not_a_uri(const char *text, struct tt_error *err)
                             secret ? "..." : text);
     return tt_error_set(
         err, TT_USAGE,
-        "the key %s%.200s%s, but traintoken uses keys in PKCS#11 tokens only. Import it into one, with "
-        "\"softhsm2-util --import FILE --token station --label train --id 01\" for SoftHSM or \"pkcs11-tool --module "
-        "MODULE --token-label station --login --write-object FILE --type privkey --usage-decrypt --usage-sign --label "
-        "train --id 01\" for others, and name it as 'pkcs11:token=station;object=train'",
+        "the key %s%.200s%s, but traintoken uses keys in PKCS#11 tokens only. Bring it into one, with \"traintoken key "
+        "import --label train FILE pkcs11:token=station\", and name it as 'pkcs11:token=station;object=train'; "
+        "traintoken "
+        "token init makes a token, traintoken key generate a key that never was in a file",
         pem ? "is PEM text" : "'", pem ? "" : text, pem ? "" : "' is a file");
 }
 

@@ -281,6 +281,8 @@ enum tt_status tt_key_find(struct tt_session *session, const struct tt_pkcs11_ur
     }
     bool found = list.count > 0;
     if (!found)
+        tt_key_list_clear(&list); /* an empty list has memory, too */
+    if (!found)
         status = tt_keys_list(session, NULL, &list, err);
     if (status == TT_OK)
         status = describe(session, &list, &text, err);

@@ -115,9 +115,9 @@ static void malformed_uris_are_refused(void)
 
 static void files_are_refused_with_advice(void)
 {
-    refused("/etc/hostname", "softhsm2-util --import");
+    refused("/etc/hostname", "traintoken key import");
     refused("keys/station.pem", "'keys/station.pem' is a file");
-    refused("station.KEY", "pkcs11-tool");
+    refused("station.KEY", "traintoken token init");
     refused("-----BEGIN PRIVATE KEY-----\n4711\n", "is PEM text");
     refused("station", "not a pkcs11: URI");
     refused("", "not a pkcs11: URI");

@@ -111,3 +111,29 @@ enum tt_status tt_ckr_error(unsigned long value, struct tt_error *err, const cha
     tt_error_detail(err, "%s", tt_ckr_name(value, buffer));
     return status;
 }
+
+void tt_ckr_explain_use(unsigned long value, const char *token, bool signing, struct tt_error *err)
+{
+    char buffer[32];
+    switch (value) {
+    case CKR_KEY_FUNCTION_NOT_PERMITTED:
+    case CKR_KEY_TYPE_INCONSISTENT: /* what NSS says */
+        tt_error_set(err, TT_TOKEN, "the key in token '%s' lacks the right to %s", token,
+                     signing ? "sign (CKA_SIGN)" : "decrypt (CKA_DECRYPT)");
+        break;
+    case CKR_MECHANISM_INVALID:
+    case CKR_MECHANISM_PARAM_INVALID:
+        tt_error_set(err, TT_TOKEN,
+                     "token '%s' can do neither %s nor raw RSA with this key: it cannot serve the protocol", token,
+                     signing ? "RSA signatures with SHA-512 and the protocol's salt" : "RSA-OAEP with SHA-512");
+        break;
+    case CKR_ENCRYPTED_DATA_INVALID:
+    case CKR_ENCRYPTED_DATA_LEN_RANGE:
+        tt_error_set(err, signing ? TT_TOKEN : TT_TAMPERED, "token '%s' rejects the data", token);
+        break;
+    default:
+        tt_ckr_error(value, err, "token '%s' failed to %s", token, signing ? "sign" : "unwrap the symmetric key");
+        return;
+    }
+    tt_error_detail(err, "%s", tt_ckr_name(value, buffer));
+}

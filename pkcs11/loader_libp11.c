@@ -167,7 +167,6 @@ static void explain(void *user, enum tt_private_key_use use, struct tt_error *er
     unsigned long value = tt_ckr_take();
     loader->is_lost = value == CKR_SESSION_HANDLE_INVALID || value == CKR_SESSION_CLOSED ||
                       value == CKR_USER_NOT_LOGGED_IN || value == CKR_KEY_HANDLE_INVALID;
-    char buffer[32];
     if (loader->pin_was_refused) {
         tt_error_set(err, TT_PIN,
                      "the key in token '%s' wants its PIN at each use; the libp11 of this machine can give one of 4 to "
@@ -175,27 +174,7 @@ static void explain(void *user, enum tt_private_key_use use, struct tt_error *er
                      token);
         return;
     }
-    switch (value) {
-    case CKR_KEY_FUNCTION_NOT_PERMITTED:
-    case CKR_KEY_TYPE_INCONSISTENT: /* what NSS says */
-        tt_error_set(err, TT_TOKEN, "the key in token '%s' lacks the right to %s", token,
-                     signing ? "sign (CKA_SIGN)" : "decrypt (CKA_DECRYPT)");
-        break;
-    case CKR_MECHANISM_INVALID:
-    case CKR_MECHANISM_PARAM_INVALID:
-        tt_error_set(err, TT_TOKEN,
-                     "token '%s' can do neither %s nor raw RSA with this key: it cannot serve the protocol", token,
-                     signing ? "RSA signatures with SHA-512 and the protocol's salt" : "RSA-OAEP with SHA-512");
-        break;
-    case CKR_ENCRYPTED_DATA_INVALID:
-    case CKR_ENCRYPTED_DATA_LEN_RANGE:
-        tt_error_set(err, signing ? TT_TOKEN : TT_TAMPERED, "token '%s' rejects the data", token);
-        break;
-    default:
-        tt_ckr_error(value, err, "token '%s' failed to %s", token, signing ? "sign" : "unwrap the symmetric key");
-        return;
-    }
-    tt_error_detail(err, "%s", tt_ckr_name(value, buffer));
+    tt_ckr_explain_use(value, token, signing, err);
 }
 
 /*
@@ -227,6 +206,7 @@ static enum tt_status open_again(struct loader *loader, const char *path, const 
 {
     struct tt_pkcs11_uri *uri TT_CLEANUP(tt_uri_free_cleanup) = NULL;
     PKCS11_KEY *key = NULL;
+    bool gave_up;
     enum tt_status status = tt_uri_parse(loader->name, &uri, err);
     if (status == TT_OK)
         status = tt_token_load(path, uri, &loader->module, &loader->slot, err);
@@ -235,7 +215,7 @@ static enum tt_status open_again(struct loader *loader, const char *path, const 
     if (status == TT_OK)
         status = log_in_again(loader->slot, loader->pin, err);
     if (status == TT_OK)
-        status = tt_token_find_key(loader->slot, uri, &key, err);
+        status = tt_token_find_key(loader->slot, uri, &key, &gave_up, err);
     if (status == TT_OK && PKCS11_set_ui_method(loader->module->context, loader->ui, loader) != 0)
         status = tt_error_memory(err);
     return status == TT_OK ? get_key(loader->slot, key, expected, ret_key, err) : status;

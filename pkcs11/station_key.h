@@ -12,6 +12,7 @@ struct tt_pkcs11_options {
     const char *uri;    /* names exactly one key */
     const char *module; /* path of the module, or a plain name as in module-name; NULL: the URI's module-path or
                          * module-name, else p11-kit's proxy */
+    const char *loader; /* "auto" (also NULL), "libp11", "provider[:NAME]" or "engine[:ID]" */
     int pin_fd;         /* descriptor to read the PIN from (up to a newline or its end); -1 for none */
     bool last_pin_try;  /* log in even when one wrong PIN would lock the token */
     bool may_prompt;    /* ask on the terminal when nothing else gives a PIN and there is a terminal */
@@ -32,7 +33,7 @@ struct tt_pkcs11_facts {
     const char *uri;   /* complete URI of the key that was used, without PIN */
     const char *token; /* label */
     const char *serial;
-    const char *loader; /* "libp11" */
+    const char *loader; /* that opened the key: "libp11", "provider[:NAME]" or "engine[:ID]" */
 };
 
 struct tt_pkcs11_source;

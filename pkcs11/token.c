@@ -7,59 +7,14 @@
 
 #include "base/buffer.h"
 #include "base/log.h"
+#include "pkcs11/candidates.h"
 #include "pkcs11/ckr.h"
 #include "pkcs11/libp11_guard.h"
-
-/* Candidates for a message: what fits of them; all of them as warnings where not all do. */
-
-enum { LIST_LIMIT = 640 };
-
-struct list {
-    struct tt_buffer all; /* one per line */
-    struct tt_buffer line;
-    size_t count;
-};
-
-#define LIST_INIT                                                                                                      \
-    {                                                                                                                  \
-        .all = TT_BUFFER_INIT(0), .line = TT_BUFFER_INIT(LIST_LIMIT)                                                   \
-    }
-
-static void list_cleanup(struct list *list)
-{
-    tt_buffer_clear(&list->all);
-    tt_buffer_clear(&list->line);
-}
-
-static enum tt_status list_add(struct list *list, const PKCS11_TOKEN *token, const PKCS11_KEY *key,
-                               struct tt_error *err)
-{
-    char *uri TT_CLEANUP(tt_free_cleanup) = tt_uri_format(token, key, false);
-    if (!uri)
-        return tt_error_memory(err);
-    list->count++;
-    (void)!tt_buffer_printf(&list->line, NULL, "%s'%s'", list->line.length ? " " : "", uri); /* full is fine */
-    return tt_buffer_printf(&list->all, err, "'%s'\n", uri);
-}
-
-/* The list for a message: "none", the URIs, or where they were put. */
-static const char *list_text(struct list *list)
-{
-    if (list->count == 0)
-        return "none";
-    if (list->all.length == list->line.length + 1)
-        return (const char *)list->line.data;
-    char *rest = (char *)list->all.data;
-    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
-        if (line[0] != '\0')
-            tt_log(TT_LOG_WARNING, "candidate: %s", line);
-    return "see the candidates above";
-}
 
 /* Choosing the token. */
 
 static enum tt_status list_tokens(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,
-                                  struct list *list, PKCS11_SLOT **ret_last, struct tt_error *err)
+                                  struct tt_candidates *list, PKCS11_SLOT **ret_last, struct tt_error *err)
 {
     enum tt_status status = TT_OK;
     for (unsigned i = 0; status == TT_OK && i < module->slot_count; i++) {
@@ -67,7 +22,7 @@ static enum tt_status list_tokens(const struct tt_pkcs11_module *module, const s
         if (!slot->token || !slot->token->initialized || (uri && !tt_uri_matches_slot(uri, slot)))
             continue;
         *ret_last = slot;
-        status = list_add(list, slot->token, NULL, err);
+        status = tt_candidates_add(list, slot->token, NULL, err);
     }
     return status;
 }
@@ -75,8 +30,8 @@ static enum tt_status list_tokens(const struct tt_pkcs11_module *module, const s
 enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const struct tt_pkcs11_uri *uri,
                                PKCS11_SLOT **ret_slot, struct tt_error *err)
 {
-    struct list matching TT_CLEANUP(list_cleanup) = LIST_INIT;
-    struct list all TT_CLEANUP(list_cleanup) = LIST_INIT;
+    struct tt_candidates matching TT_CLEANUP(tt_candidates_clear) = TT_CANDIDATES_INIT;
+    struct tt_candidates all TT_CLEANUP(tt_candidates_clear) = TT_CANDIDATES_INIT;
     PKCS11_SLOT *slot = NULL;
     PKCS11_SLOT *other = NULL;
     enum tt_status status = list_tokens(module, uri, &matching, &slot, err);
@@ -91,10 +46,11 @@ enum tt_status tt_token_choose(const struct tt_pkcs11_module *module, const stru
     if (!asked)
         return tt_error_memory(err);
     if (matching.count == 0)
-        return tt_error_set(err, TT_TOKEN, "no token matches %s; tokens there are: %s", asked, list_text(&all));
+        return tt_error_set(err, TT_TOKEN, "no token matches %s; tokens there are: %s", asked,
+                            tt_candidates_text(&all));
     if (matching.count > 1)
         return tt_error_set(err, TT_TOKEN, "%zu tokens match %s; name one of them: %s", matching.count, asked,
-                            list_text(&matching));
+                            tt_candidates_text(&matching));
     *ret_slot = slot;
     return TT_OK;
 }
@@ -253,6 +209,14 @@ static enum tt_status check_tries(const PKCS11_TOKEN *token, bool last_pin_try, 
     return TT_OK;
 }
 
+const char *tt_token_tries_left(bool is_locked, bool is_final_try, bool is_count_low)
+{
+    return is_locked      ? "; it is locked now, and the security officer can unlock it"
+           : is_final_try ? "; 1 try is left before it locks"
+           : is_count_low ? "; few tries are left before it locks"
+                          : "";
+}
+
 /* What the token says of its PIN after a wrong one. The slots' flags are from before, so they are read anew. */
 static const char *tries_left(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot)
 {
@@ -263,12 +227,8 @@ static const char *tries_left(const struct tt_pkcs11_module *module, PKCS11_SLOT
         return text;
     for (unsigned i = 0; i < count; i++) {
         const PKCS11_TOKEN *token = slots[i].token;
-        if (!token || PKCS11_get_slotid_from_slot(&slots[i]) != PKCS11_get_slotid_from_slot(slot))
-            continue;
-        text = token->userPinLocked     ? "; it is locked now, and the security officer can unlock it"
-               : token->userPinFinalTry ? "; 1 try is left before it locks"
-               : token->userPinCountLow ? "; few tries are left before it locks"
-                                        : "";
+        if (token && PKCS11_get_slotid_from_slot(&slots[i]) == PKCS11_get_slotid_from_slot(slot))
+            text = tt_token_tries_left(token->userPinLocked, token->userPinFinalTry, token->userPinCountLow);
     }
     PKCS11_release_all_slots(module->context, slots, count);
     return text;
@@ -287,6 +247,23 @@ static enum tt_status explain_login(const struct tt_pkcs11_module *module, PKCS1
     return status;
 }
 
+enum tt_status tt_token_get_pin(const PKCS11_TOKEN *token, const struct tt_pin_sources *sources, bool last_pin_try,
+                                struct tt_secret **ret_pin, struct tt_error *err)
+{
+    *ret_pin = NULL;
+    if (!token->loginRequired) {
+        tt_log(TT_LOG_WARNING, "token '%s' needs no PIN: whoever reaches it can use its keys", token->label);
+        return TT_OK;
+    }
+    enum tt_status status = check_tries(token, last_pin_try, err);
+    if (status != TT_OK)
+        return status;
+    if (!token->secureLogin)
+        return tt_pin_get(sources, ret_pin, err);
+    tt_log(TT_LOG_WARNING, "token '%s' takes its PIN on its own keypad: enter it there", token->label);
+    return TT_OK;
+}
+
 /* On a keypad it may take its time, for which nobody else has to wait. */
 static int log_in(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot, const struct tt_secret *pin)
 {
@@ -297,35 +274,18 @@ static int log_in(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot, cons
     return outcome;
 }
 
-enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot,
-                              const struct tt_pin_sources *sources, bool last_pin_try, struct tt_secret **ret_pin,
+enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot, const struct tt_secret *pin,
                               struct tt_error *err)
 {
-    const PKCS11_TOKEN *token = slot->token;
-    struct tt_secret *pin TT_CLEANUP(tt_secret_free_cleanup) = NULL;
-    *ret_pin = NULL;
-    if (!token->loginRequired) {
-        tt_log(TT_LOG_WARNING, "token '%s' needs no PIN: whoever reaches it can use its keys", token->label);
+    if (!slot->token->loginRequired)
         return TT_OK;
-    }
-    enum tt_status status = check_tries(token, last_pin_try, err);
-    if (status != TT_OK)
-        return status;
-    if (token->secureLogin)
-        tt_log(TT_LOG_WARNING, "token '%s' takes its PIN on its own keypad: enter it there", token->label);
-    else
-        status = tt_pin_get(sources, &pin, err);
-    if (status != TT_OK)
-        return status;
-    if (log_in(module, slot, pin) != 0) {
-        struct tt_error said = TT_ERROR_INIT;
-        status = explain_login(module, slot, &said);
-        if (err)
-            *err = said;
-        return status;
-    }
-    *ret_pin = TT_TAKE(pin);
-    return TT_OK;
+    if (log_in(module, slot, pin) == 0)
+        return TT_OK;
+    struct tt_error said = TT_ERROR_INIT;
+    enum tt_status status = explain_login(module, slot, &said);
+    if (err)
+        *err = said;
+    return status;
 }
 
 /* The key. */
@@ -349,13 +309,14 @@ static bool enumerate(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, PKCS11
     return listed;
 }
 
-static enum tt_status list_keys(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct list *list,
-                                PKCS11_KEY **ret_last, struct tt_error *err)
+static enum tt_status list_keys(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, struct tt_candidates *list,
+                                PKCS11_KEY **ret_last, bool *ret_gave_up, struct tt_error *err)
 {
     PKCS11_KEY *keys = NULL;
     unsigned count = 0;
     if (!enumerate(slot, uri, &keys, &count)) {
         unsigned long value = tt_ckr_take();
+        *ret_gave_up = value == 0;
         return tt_ckr_error(value, err, "cannot list the private keys of token '%s'%s", slot->token->label,
                             value == 0 ? " (libp11 gives up where one of them is of a kind that it does not know, "
                                          "neither RSA nor a plain elliptic curve)"
@@ -366,32 +327,26 @@ static enum tt_status list_keys(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *u
         if (uri && !tt_uri_matches_object(uri, keys[i].label, keys[i].id, keys[i].id_len))
             continue;
         *ret_last = &keys[i];
-        status = list_add(list, slot->token, &keys[i], err);
+        status = tt_candidates_add(list, slot->token, &keys[i], err);
     }
     return status;
 }
 
 enum tt_status tt_token_find_key(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, PKCS11_KEY **ret_key,
-                                 struct tt_error *err)
+                                 bool *ret_gave_up, struct tt_error *err)
 {
-    struct list matching TT_CLEANUP(list_cleanup) = LIST_INIT;
-    struct list all TT_CLEANUP(list_cleanup) = LIST_INIT;
+    struct tt_candidates matching TT_CLEANUP(tt_candidates_clear) = TT_CANDIDATES_INIT;
+    struct tt_candidates all TT_CLEANUP(tt_candidates_clear) = TT_CANDIDATES_INIT;
+    *ret_gave_up = false;
     PKCS11_KEY *key = NULL;
     PKCS11_KEY *other = NULL;
-    enum tt_status status = list_keys(slot, uri, &matching, &key, err);
+    enum tt_status status = list_keys(slot, uri, &matching, &key, ret_gave_up, err);
     if (status == TT_OK && matching.count == 0)
-        status = list_keys(slot, NULL, &all, &other, err);
+        status = list_keys(slot, NULL, &all, &other, ret_gave_up, err);
     if (status != TT_OK)
         return status;
-    char *asked TT_CLEANUP(tt_free_cleanup) = tt_uri_text(uri);
-    if (!asked)
-        return tt_error_memory(err);
-    if (matching.count == 0)
-        return tt_error_set(err, TT_TOKEN, "no private key in token '%s' matches %s; keys there are: %s",
-                            slot->token->label, asked, list_text(&all));
-    if (matching.count > 1)
-        return tt_error_set(err, TT_TOKEN, "%zu private keys match %s; name one of them: %s", matching.count, asked,
-                            list_text(&matching));
+    if (matching.count != 1)
+        return tt_candidates_refuse_keys(slot->token->label, uri, &matching, &all, err);
     *ret_key = key;
     return TT_OK;
 }

@@ -26,14 +26,21 @@ TT_MUST_USE enum tt_status tt_token_check_shown(PKCS11_SLOT *slot, const struct 
 /* TT_UNTRUSTED, with both fingerprints, when the keys differ. `expected` may be NULL. */
 TT_MUST_USE enum tt_status tt_token_compare(const EVP_PKEY *held, const EVP_PKEY *expected, struct tt_error *err);
 
-/* Logs in, once. *ret_pin is the PIN that was used (for keys that ask for it at each use), NULL where the token needs
- * none or takes it on its own keypad. TT_PIN when there is no PIN, a wrong one, or too few tries are left. */
-TT_MUST_USE enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot,
-                                          const struct tt_pin_sources *sources, bool last_pin_try,
-                                          struct tt_secret **ret_pin, struct tt_error *err);
+/* The PIN to log in with, asked for only when a try may be spent. *ret_pin stays NULL where the token needs none or
+ * takes it on its own keypad. TT_PIN when there is no PIN, or too few tries are left. */
+TT_MUST_USE enum tt_status tt_token_get_pin(const PKCS11_TOKEN *token, const struct tt_pin_sources *sources,
+                                            bool last_pin_try, struct tt_secret **ret_pin, struct tt_error *err);
 
-/* The one private key that the URI names. TT_TOKEN when there is none or several. */
+/* Logs in with it, once, where the token wants a login. TT_PIN when the PIN is wrong. */
+TT_MUST_USE enum tt_status tt_token_login(const struct tt_pkcs11_module *module, PKCS11_SLOT *slot,
+                                          const struct tt_secret *pin, struct tt_error *err);
+
+/* What a token's flags after a wrong PIN mean: the end of a message, or "". */
+const char *tt_token_tries_left(bool is_locked, bool is_final_try, bool is_count_low);
+
+/* The one private key that the URI names. TT_TOKEN when there is none or several; *ret_gave_up then tells whether it
+ * was libp11 that could not list the keys, with nothing wrong with the token. */
 TT_MUST_USE enum tt_status tt_token_find_key(PKCS11_SLOT *slot, const struct tt_pkcs11_uri *uri, PKCS11_KEY **ret_key,
-                                             struct tt_error *err);
+                                             bool *ret_gave_up, struct tt_error *err);
 
 #endif

@@ -38,6 +38,8 @@ enum tt_status command_key_source(const struct key_options *options, struct tt_p
         return status;
     struct tt_pkcs11_options source = {.uri = key,
                                        .module = options->module ? options->module : environment("TRAINTOKEN_MODULE"),
+                                       .loader =
+                                           options->loader ? options->loader : environment("TRAINTOKEN_KEY_LOADER"),
                                        .pin_fd = options->pin_fd,
                                        .last_pin_try = options->last_pin_try,
                                        .keep_pin = options->keep_pin,

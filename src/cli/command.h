@@ -38,10 +38,11 @@ extern const struct command command_key_rename;
 /* Options that every sub-command has. They outlive the call of run. */
 const struct cli_option *command_common_options(struct output *output, const char **platform);
 
-/* The key: --key, --module, --pin-fd, --last-pin-try and their environment. */
+/* The key: --key, --module, --key-loader, --pin-fd, --last-pin-try and their environment. */
 struct key_options {
     const char *key;
     const char *module;
+    const char *loader;
     int pin_fd;
     bool last_pin_try;
     bool keep_pin; /* set by commands that use the key more than once */
@@ -55,6 +56,8 @@ struct key_options {
 #define KEY_OPTION_ROWS(key_options)                                                                                   \
     {"key", 0, CLI_TEXT, &(key_options).key, "URI", "pkcs11: URI of the private key (PRIVATE_KEY_PATH)"},              \
         {"module", 0, CLI_TEXT, &(key_options).module, "PATH", "PKCS#11 module (TRAINTOKEN_MODULE; default p11-kit)"}, \
+        {"key-loader",          0,        CLI_TEXT,                                                                    \
+         &(key_options).loader, "LOADER", "auto, libp11, provider[:NAME] or engine[:ID] (TRAINTOKEN_KEY_LOADER)"},     \
         {"pin-fd", 0, CLI_NUMBER, &(key_options).pin_fd, "N", "read the PIN from this file descriptor"},               \
     {                                                                                                                  \
         "last-pin-try", 0, CLI_FLAG, &(key_options).last_pin_try, NULL,                                                \

@@ -46,6 +46,7 @@ static char module_path[512]; /* SoftHSM's */
 
 struct plan {
     const char *uri;      /* after "pkcs11:" */
+    const char *loader;   /* auto if NULL */
     const char *module;   /* SoftHSM's if NULL */
     const char *pin;      /* for PRIVATE_KEY_PASSWORD */
     const char *mock;     /* through the mock module, playing this */
@@ -267,6 +268,7 @@ static void child(const struct plan *plan)
                   : plan->spy  ? TT_SPY
                   : plan->mock ? TT_MOCK_MODULE
                                : module_path,
+        .loader = plan->loader ? plan->loader : getenv("TT_TEST_LOADER"),
         .pin_fd = -1,
         .last_pin_try = plan->last_pin_try,
         .may_prompt = true,

@@ -5,7 +5,7 @@ _traintoken() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local common='--json --quiet --verbose --platform --help'
     local provision='--module --pin-fd --last-pin-try --json --quiet --verbose --help'
-    local key='--key --module --pin-fd --last-pin-try' station='--station --state --again'
+    local key='--key --module --key-loader --pin-fd --last-pin-try' station='--station --state --again'
     local command='' options i
 
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -66,6 +66,10 @@ _traintoken() {
         ;;
     --platform)
         mapfile -t COMPREPLY < <(compgen -W 'linux/amd64 linux/arm64' -- "$current")
+        return
+        ;;
+    --key-loader)
+        mapfile -t COMPREPLY < <(compgen -W 'auto libp11 provider engine' -- "$current")
         return
         ;;
     --key | --builder-key)

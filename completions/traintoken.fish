@@ -60,6 +60,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l platform -x
 
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key -x -a 'pkcs11:' -d 'URI of the private key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l module -r -F -d 'PKCS#11 module'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key-loader -x -a 'auto libp11 provider engine' -d 'Way to the key'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from export" -a export -d 'Give its public half away'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l format -x -a 'pem der hex fingerprint request certificate' -d 'Form of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 'Whose key it is'

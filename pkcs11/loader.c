@@ -199,8 +199,7 @@ static void look_anew(const struct tt_loader_request *request, struct tt_glance 
 {
     struct tt_pkcs11_module *module TT_CLEANUP(tt_module_free_cleanup) = NULL;
     PKCS11_SLOT *slot = NULL;
-    if (tt_module_load(request->module, &module, NULL) != TT_OK ||
-        tt_token_choose(module, request->uri, &slot, NULL) != TT_OK)
+    if (tt_token_load(request->module, request->uri, &module, &slot, NULL) != TT_OK)
         return;
     glance->is_token_seen = true;
     glance->is_pin_count_low = slot->token->userPinCountLow;
@@ -343,9 +342,11 @@ enum tt_status tt_loader_open(struct tt_loader_request *request, const EVP_PKEY 
     struct tt_loader_outcome outcome = {0};
     char *uri TT_CLEANUP(tt_free_cleanup) = exact_uri(request);
     enum tt_status status = uri ? TT_OK : tt_error_memory(err);
+    int turn = request->pin ? tt_module_turn(request->module) : -1;
     if (status == TT_OK)
         status = request->choice.kind == TT_LOADER_ENGINE ? tt_engine_ask(request, uri, &outcome, err)
                                                           : tt_provider_ask(request, uri, &outcome, err);
+    tt_close_cleanup(&turn);
     tt_secret_free(TT_TAKE(request->pin));
     if (status == TT_OK)
         status = judge(request, &outcome, expected, uri, ret_key, ret_uri, err);

@@ -18,18 +18,19 @@ enum tt_status docker_find_chain(struct tt_docker_engine *engine, const char *id
     snprintf(chain->ids[0], DOCKER_ID_TEXT, "%s", id);
     chain->count = 1;
     chain->is_plaintext = false;
-    for (size_t i = 0; i < DOCKER_CHAIN_LIMIT && !chain->is_plaintext; i++) {
+    for (size_t i = 0; i < DOCKER_CHAIN_LIMIT; i++) {
         cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
         enum tt_status status = docker_inspect_image(engine, chain->ids[i], &facts, err);
         if (status != TT_OK)
             return status;
-        chain->is_plaintext = facts && docker_is_plaintext(facts);
-        chain->count = i + 1;
+        /* Not the first one: Podman 5 hands a comment on to what is made of the image. */
+        if (facts && docker_is_plaintext(facts)) {
+            chain->is_plaintext = true;
+            chain->count = i + 1;
+        }
         if (!facts || i + 1 == DOCKER_CHAIN_LIMIT || docker_id(facts, "Parent", chain->ids[i + 1], NULL) != TT_OK)
             break;
     }
-    if (!chain->is_plaintext)
-        chain->count = 1;
     return TT_OK;
 }
 

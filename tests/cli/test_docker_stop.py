@@ -3,6 +3,7 @@ plaintext in the engine, and take no more of it than they must."""
 
 import os
 import unittest
+import urllib.parse
 
 from support import engine as engines
 from support import files as fs
@@ -395,6 +396,20 @@ class Plaintext(EngineCase):
         self.good("pre-run", name, station="beta")
         for step in range(4):
             self.run_code(name, "beta", [*results_of("beta"), fs.file(f"opt/pht_results/step{step}", MARKER)])
+        self.good("post-run", name, station="beta")
+        self.assert_no_plaintext_in_engine()
+
+    def test_commits_that_hand_our_comment_on(self):
+        """As those of Podman 5 do: what is made of a decrypted image says the same of itself."""
+        name = self.train(1)
+        self.good("pre-run", name, station="beta")
+        comment = urllib.parse.quote(self.engine.image(name)["Comment"])
+        for step in range(2):
+            container = self.engine.create(name)
+            result = fs.file(f"opt/pht_results/step{step}", MARKER)
+            self.engine.api("PUT", f"/containers/{container}/archive?path=/", fs.write_tar([result]))
+            self.engine.api("POST", f"/commit?container={container}&repo={name}&tag=latest&comment={comment}", {})
+            self.engine.remove(container)
         self.good("post-run", name, station="beta")
         self.assert_no_plaintext_in_engine()
 

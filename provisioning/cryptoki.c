@@ -41,7 +41,9 @@ enum tt_status tt_cryptoki_load(const char *wanted, const struct tt_pkcs11_uri *
         status = open_library(cryptoki, err);
     if (status != TT_OK)
         return status;
+    int turn = tt_module_turn(cryptoki->path);
     CK_RV outcome = cryptoki->functions->C_Initialize(&arguments);
+    tt_close_cleanup(&turn);
     if (outcome != CKR_OK && outcome != CKR_CRYPTOKI_ALREADY_INITIALIZED)
         return tt_ckr_error(outcome, err, "the PKCS#11 module %s cannot be initialized", cryptoki->path);
     cryptoki->is_initialized = outcome == CKR_OK;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -22,6 +23,40 @@ void tt_key_file_clear(struct tt_key_file *file)
 {
     EVP_PKEY_free(file->key); /* wipes the private numbers */
     *file = (struct tt_key_file){0};
+}
+
+/* OpenSSL's memory. */
+
+static void *take(size_t size, const char *file, int line)
+{
+    (void)file, (void)line;
+    return size ? malloc(size) : NULL;
+}
+
+static void give_back(void *memory, const char *file, int line)
+{
+    (void)file, (void)line;
+    if (memory)
+        tt_wipe(memory, malloc_usable_size(memory));
+    free(memory);
+}
+
+static void *retake(void *memory, size_t size, const char *file, int line)
+{
+    size_t before = memory ? malloc_usable_size(memory) : 0;
+    void *moved = size ? malloc(size) : NULL;
+    if (size && !moved)
+        return NULL; /* the old one stays, as with realloc */
+    if (memory && moved)
+        memcpy(moved, memory, before < size ? before : size);
+    give_back(memory, file, line);
+    return moved;
+}
+
+void tt_key_file_prepare(void)
+{
+    if (CRYPTO_set_mem_functions(take, retake, give_back) != 1)
+        tt_log(TT_LOG_DEBUG, "OpenSSL does not let its memory be wiped");
 }
 
 static enum tt_status open_file(const char *path, struct tt_key_file *file, int *ret_descriptor, struct tt_error *err)

@@ -19,6 +19,10 @@ struct tt_key_file {
 };
 void tt_key_file_clear(struct tt_key_file *file);
 
+/* From now on OpenSSL wipes what it frees: its decoders leave copies of a private key behind otherwise. Has an effect
+ * only before OpenSSL, or a module that uses it, has allocated anything. */
+void tt_key_file_prepare(void);
+
 /* Reads an RSA private key of 2048 to 4096 bits in any form that OpenSSL knows (PEM or DER; PKCS#8 or traditional;
  * encrypted or not). `passphrase` says where its passphrase comes from; asked only if it has one. TT_STORE when it
  * cannot be read, TT_USAGE when it is no such key, TT_PIN when the passphrase is wrong or missing. No byte of the file

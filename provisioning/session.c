@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "pkcs11/ckr.h"
+#include "pkcs11/module.h"
 
 enum tt_status tt_session_open(struct tt_cryptoki *cryptoki, const struct tt_token *token, bool writable,
                                struct tt_session **ret_session, struct tt_error *err)
@@ -110,8 +111,10 @@ enum tt_status tt_session_login(struct tt_session *session, CK_USER_TYPE user, c
         status = get_pin(session, label, sources, &pin, err);
     if (status != TT_OK)
         return status;
+    int turn = pin ? tt_module_turn(session->cryptoki->path) : -1; /* on a keypad nobody else has to wait */
     CK_RV outcome =
         session->cryptoki->functions->C_Login(session->handle, user, pin ? pin->data : NULL, pin ? pin->length : 0);
+    tt_close_cleanup(&turn);
     if (outcome != CKR_OK)
         return login_failed(outcome, session, label, user == CKU_SO, err);
     session->is_logged_in = true;

@@ -2,6 +2,7 @@
 
 #include "base/interrupt.h"
 #include "pkcs11/ckr.h"
+#include "pkcs11/module.h"
 
 enum tt_status tt_token_pin_fits(const struct tt_token *token, const struct tt_secret *pin, const char *what,
                                  struct tt_error *err)
@@ -26,9 +27,11 @@ enum tt_status tt_token_set_pin(struct tt_session *session, const struct tt_secr
         status = tt_interrupt_check(err);
     if (status != TT_OK)
         return status;
+    int turn = tt_module_turn(session->cryptoki->path);
     CK_RV outcome = session->cryptoki->functions->C_SetPIN(
         session->handle, old_pin ? old_pin->data : NULL, old_pin ? (CK_ULONG)old_pin->length : 0,
         new_pin ? new_pin->data : NULL, new_pin ? (CK_ULONG)new_pin->length : 0);
+    tt_close_cleanup(&turn);
     if (outcome != CKR_OK)
         return tt_ckr_error(outcome, err, "token '%s' does not let its PIN be changed; the old one is still in force",
                             label);

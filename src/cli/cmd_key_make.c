@@ -151,6 +151,7 @@ static enum tt_status import(struct output *output, const struct import_options 
     unsigned char *id TT_CLEANUP(tt_free_cleanup) = NULL;
     struct tt_key_wish wish = {.always_authenticate = options->always_authenticate};
     struct tt_key_probe probe;
+    tt_key_file_prepare();
     enum tt_status status = take_names(options->label, options->id, &wish, &id, err);
     if (status == TT_OK && options->allow)
         status = tt_key_wish_allow(&wish, options->allow, err);

@@ -33,7 +33,7 @@ _traintoken() {
     fi
 
     case $previous in
-    --module | --policy | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
+    --module | --policy | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -49,6 +49,15 @@ _traintoken() {
         ;;
     --format)
         mapfile -t COMPREPLY < <(compgen -W 'pem der hex fingerprint request certificate' -- "$current")
+        return
+        ;;
+    --vault | --central)
+        compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -W 'https:' -- "$current")
+        return
+        ;;
+    --vault-kv)
+        mapfile -t COMPREPLY < <(compgen -W '1 2' -- "$current")
         return
         ;;
     --gpus)
@@ -82,7 +91,7 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
         ;;
-    --station | --creator | --id | --stop | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days)
+    --station | --creator | --id | --stop | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days | --vault-path | --vault-field)
         return
         ;;
     --pin-fd | --so-pin-fd | --new-pin-fd | --file-pin-fd | --label | --allow-mechanisms)
@@ -109,7 +118,7 @@ _traintoken() {
     'token list') options='--module --json --quiet --verbose --help' ;;
     'token init') options="$provision --label --so-pin-fd --erase --yes" ;;
     'token set-pin') options="$provision --so --unlock --new-pin-fd" ;;
-    key) options='generate import list show rename delete check export --help' ;;
+    key) options='generate import list show rename delete check export enrol --help' ;;
     'key generate') options="$provision --label --id --bits --always-authenticate --allow-mechanisms" ;;
     'key import')
         options="$provision --label --id --always-authenticate --allow-mechanisms --file-pin-fd --shred"
@@ -118,6 +127,10 @@ _traintoken() {
     'key rename') options="$provision --label --id" ;;
     'key delete') options="$provision --yes" ;;
     'key check') options="$provision --policy" ;;
+    'key enrol')
+        options="$provision --vault --vault-path --vault-field --vault-kv --central --station --token-file --robot-file"
+        options="$options --ca-file --replace --dry-run"
+        ;;
     'key export') options="$provision --format --subject --days --output -o --force" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac

@@ -38,7 +38,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l so -d "The of
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l unlock -d 'A new PIN for the user'
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l new-pin-fd -x -d 'Descriptor with the new PIN'
 
-set -l actions generate import list show rename delete check export
+set -l actions generate import list show rename delete check export enrol
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from $actions" -a 'generate import list show rename delete'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l label -x -d 'Name of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l id -x -d 'Its id, hexadecimal'
@@ -67,6 +67,18 @@ complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l days -x -d 'How long the certificate is valid'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -s o -l output -r -F -d 'File to write'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l force -d 'Replace the file'
+complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from enrol" -a enrol -d 'Bring it to a registry'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault -x -a 'https:' -d "Vault's address"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-path -x -d 'Store and secret'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-field -x -d "The secret's field"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-kv -x -a '1 2' -d "The store's version"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l central -x -a 'https:' -d "The central service's API"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l station -x -d 'This station'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l token-file -r -F -d 'File with the token'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l robot-file -r -F -d 'File with ID:SECRET'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l ca-file -r -F -d 'Certificates of authorities'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l replace -d 'In the place of another key'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol" -s n -l dry-run -d 'Write nothing'
 complete -c traintoken -n "__fish_seen_subcommand_from check" -l policy -r -F -d 'Wishes for the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l pin-fd -x -d 'Descriptor with the PIN'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l last-pin-try -d 'Log in even on the last PIN try'

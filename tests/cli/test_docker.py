@@ -372,7 +372,8 @@ class Reading(EngineCase):
     def test_a_tampered_train(self):
         opt = sample_at(2)
         bad = opt["opt/pht_results/beta.csv"]
-        self.train_of(opt | {bad.path: bad.with_(content=bad.content[:-1] + b"\0")}, sample_at(0), "pht/bad")
+        broken = bad.with_(content=bad.content[:-1] + bytes([bad.content[-1] ^ 1]))
+        self.train_of(opt | {bad.path: broken}, sample_at(0), "pht/bad")
         before = self.everything()
         result = self.tt("pre-run", "pht/bad", station="gamma")
         self.assertEqual(result.status, 4, str(result))

@@ -362,8 +362,8 @@ class Plaintext(EngineCase):
         opt = sample_at(1)
         secret = pht.open_train(opt, pool_key("beta")).secret
         late = opt["opt/pht_results/plots/alpha.bin"]
-        for what, content in {"other result": pht.encrypt(secret, MARKER), "last block": late.content[:-1] + b"\0",
-                              "short": late.content[:-1]}.items():
+        for what, content in {"other result": pht.encrypt(secret, MARKER), "short": late.content[:-1],
+                              "last block": late.content[:-1] + bytes([late.content[-1] ^ 1])}.items():
             with self.subTest(what):
                 name = self.train_of(opt | {late.path: late.with_(content=content)}, sample_at(0),
                                      "pht/" + what.replace(" ", "-"))

@@ -30,7 +30,8 @@ class Plaintext(Case):
         late = "opt/pht_results/plots/alpha.bin"
         for name, changed in {
                 "last result": opt | {late: opt[late].with_(content=pht.encrypt(secret, MARKER))},
-                "last block": opt | {late: opt[late].with_(content=opt[late].content[:-1] + b"\0")}}.items():
+                "last block": opt | {late: opt[late].with_(content=opt[late].content[:-1] + bytes([opt[late].content[-1] ^ 1]))}
+                }.items():
             with self.subTest(name):
                 layout = self.layout(changed, sample_at(0), "case")
                 self.refused(4, [], "pre-run", layout, station="beta")

@@ -106,7 +106,8 @@ class Stops(PodmanCase):
     def test_failures(self):
         opt = sample_at(1)
         last = opt["opt/pht_results/plots/alpha.bin"]
-        self.train_of(opt | {last.path: last.with_(content=last.content[:-1] + b"\0")}, sample_at(0), NAME)
+        broken = last.with_(content=last.content[:-1] + bytes([last.content[-1] ^ 1]))
+        self.train_of(opt | {last.path: broken}, sample_at(0), NAME)
         before = self.engine.state()
         for status, more in ((4, {}), (7, {"pin": "0000"})):
             if status == 7:

@@ -44,6 +44,14 @@ def failures(calls):
             yield f"{name}:{number}={value}"
 
 
+def leaks_a_slot(result):
+    """libp11 itself leaks the slot whose facts it cannot read: itself, two texts of it, nothing secret."""
+    leaks = re.findall(r"leak of (\d+) byte\(s\) in 1 object.*\n +#0 .*\n +#1 .*libp11", result.err)
+    total = re.search(r"SUMMARY: .*: (\d+) byte\(s\) leaked in [123] allocation", result.err)
+    return (SANITIZED and "cannot list its slots" in result.err and total is not None
+            and sum(map(int, leaks)) == int(total.group(1)) < 512)
+
+
 class Place:
     """A train before a step of its stop, with the station's memory; made anew from what it was for each run."""
 
@@ -106,7 +114,7 @@ class EachCall(FaultCase):
             result, calls, changed = place.run(command, rule)
         except subprocess.TimeoutExpired:
             return "hangs"
-        if result.status not in allowed:
+        if result.status not in allowed and not leaks_a_slot(result):
             return f"unexpected status: {result}"
         if result.status == 0 and not changed:
             return f"success, and nothing was done: {result}"

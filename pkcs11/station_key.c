@@ -222,7 +222,8 @@ static enum tt_status open_by_other(struct tt_pkcs11_source *source, struct open
     tt_module_free(TT_TAKE(opening->module));
     opening->slot = NULL;
     struct tt_loader_request request = {
-        .choice = *loader, .module = path, .uri = source->uri, .token = token, .pin = TT_TAKE(opening->pin)};
+        .choice = *loader, .module = path, .uri = source->uri, .token = token, .pin = opening->pin};
+    opening->pin = NULL;
     char *uri = NULL;
     status = tt_loader_open(&request, expected, ret_key, &uri, err);
     if (status == TT_OK)

@@ -3,10 +3,12 @@ protocol, and says as well as libp11 what is wrong with a PIN, a token or a key,
 
 import glob
 import os
+import subprocess
+import time
 import unittest
 
 from support import pht
-from support.station import PIN, SANITIZED, Case, pool_key, sample, tokens, vector_key
+from support.station import FIXTURES, PIN, SANITIZED, Case, pool_key, sample, tokens, vector_key
 from test_token_use import PRIVATE_ATTRIBUTES, SPY, calls
 
 WRONG_PIN = "tt-throw-away-9999"
@@ -104,7 +106,8 @@ class Serving(LoaderCase):
                 stream.write(pht.public_pem(pool_key("alpha")))
             said = self.good("seal", "--json", "--key-loader", loader, "--definition", definition, "--base",
                              f"oci:{base.path}:base", "--creator", "me", "--stop", f"alpha={self.work}/{loader}.pem",
-                             f"oci:{self.work}/new-{loader}:latest", key="creator")
+                             "--builder-key", tokens().uri("builder"), f"oci:{self.work}/new-{loader}:latest",
+                             key="creator")  # two keys, one after the other in one process
             self.assertEqual(said["key"]["loader"], loader)
             self.good("results", "--key-loader", loader, self.layout_at(3, name=f"done-{loader}"), "-o",
                       f"{self.work}/out-{loader}", key="creator")
@@ -124,6 +127,32 @@ class Serving(LoaderCase):
         # The module is ours to choose, whatever the provider's own variable says.
         self.good("pre-run", "--again", "--key-loader", "provider", self.layout_at(0, name="module"), station="alpha",
                   env={"PKCS11_PROVIDER_MODULE": "/nonexistent"})
+
+    @unittest.skipUnless(os.environ.get("TT_MAKE_KEY"), "needs make_key, named by TT_MAKE_KEY")
+    def test_auto_takes_the_provider_where_libp11_gives_up(self):
+        if "ed25519" not in tokens().made:
+            tokens().add("ed25519", pool_key("alpha"), "train", "02")
+            # libp11 0.4.12 does not know such a key, and lists none then.
+            subprocess.run([FIXTURES, "odd-key", tokens().place, "ed25519", PIN, "edwards", "01", "ed25519"], check=True,
+                           stdout=subprocess.DEVNULL)
+        key = "pkcs11:token=ed25519;object=train"
+        alone = self.tt("pre-run", "--again", "--key-loader", "libp11", self.layout_at(0, name="alone"), key=key,
+                        station="alpha")
+        if alone.status == 0:
+            self.assertNotIn(b"0.4.12", subprocess.run(["dpkg-query", "-W", "libp11-3"], stdout=subprocess.PIPE,
+                                                       check=False).stdout)
+            return
+        self.assertIn("cannot list the private keys", alone.err)
+        if SANITIZED:
+            return
+        self.loaders()
+        said = self.good("pre-run", "--again", "--json", self.layout_at(0, name="json"), station="alpha", key=key)
+        self.assertEqual(said["key"]["loader"], "provider")
+        result = self.good("pre-run", "--again", "-v", self.layout_at(0, name="why"), station="alpha", key=key)
+        self.assertIn("key loader: provider, because libp11 failed", result.err)
+        # Without the provider it stays libp11's error.
+        self.fails(6, ["cannot list the private keys"], "auto", self.layout_at(0, name="none"), key=key,
+                   env={"OPENSSL_MODULES": "/nonexistent"})
 
     @unittest.skipUnless(os.environ.get("TT_MAKE_KEY"), "needs make_key, named by TT_MAKE_KEY")
     def test_keys_that_want_the_pin_at_each_use(self):
@@ -214,6 +243,44 @@ class Failing(LoaderCase):
                      "engine:" + "x" * 300):
             with self.subTest(word=word):
                 self.refused(2, ["loader"], "pre-run", "--key-loader", word, self.train, station="alpha")
+
+
+class Behind(LoaderCase):
+    """p11-kit gives each caller an instance of its own: nothing beside the loader sees what it does."""
+
+    CLIENT = next(iter(glob.glob("/usr/lib/*/pkcs11/p11-kit-client.so")), None)
+
+    def all_is_told(self, loader, env, **more):
+        tokens().uri("alpha")
+        more["env"] = env
+        train = self.layout_at(0)
+        self.fails(6, ["no private key in token 'alpha' matches"], loader, train, key="pkcs11:token=alpha;object=other",
+                   **more)
+        self.fails(7, ["the PIN is wrong; few tries are left"], loader, train, key="alpha", pin=WRONG_PIN, **more)
+        said = self.good("pre-run", "--again", "--json", "--key-loader", loader, train, station="alpha", **more)
+        self.assertEqual(said["key"]["loader"], loader)
+
+    def test_the_proxy(self):
+        os.mkdir(f"{self.home}/.cache")  # where other modules that p11-kit knows keep theirs
+        for loader in self.loaders():
+            self.all_is_told(loader, {}, module=False)
+
+    @unittest.skipUnless(CLIENT, "needs p11-kit-client.so (package p11-kit-modules)")
+    def test_a_server(self):
+        tokens().uri("alpha")
+        socket = f"{self.work}/s"
+        server = subprocess.Popen(["p11-kit", "server", "-f", "--provider", tokens().module, "-n", socket, "pkcs11:"],
+                                  env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(200):
+                if os.path.exists(socket):
+                    break
+                time.sleep(0.05)
+            for loader in self.loaders():
+                self.all_is_told(loader, {"P11_KIT_SERVER_ADDRESS": f"unix:path={socket}"}, module=self.CLIENT)
+        finally:
+            server.terminate()
+            server.wait()
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ static void child(const struct plan *plan)
                   : plan->spy  ? TT_SPY
                   : plan->mock ? TT_MOCK_MODULE
                                : module_path,
-        .loader = plan->loader ? plan->loader : getenv("TT_TEST_LOADER"),
+        .loader = plan->loader,
         .pin_fd = -1,
         .last_pin_try = plan->last_pin_try,
         .may_prompt = true,
@@ -577,7 +577,7 @@ static void keys_that_cannot_serve(void)
 /* A neighbour that libp11 does not know: older versions cannot list the keys then, and say so. */
 static void an_unknown_neighbour(void)
 {
-    struct outcome outcome = run(&(struct plan){.uri = "token=mixed;object=train", .pin = PIN});
+    struct outcome outcome = run(&(struct plan){.uri = "token=mixed;object=train", .loader = "libp11", .pin = PIN});
     if (outcome.open.status == TT_OK)
         works(&outcome, TT_PADDING_RAW, TT_PADDING_NATIVE);
     else
@@ -692,6 +692,81 @@ static void no_secret_survives(void)
     CU_ASSERT_FALSE(outcome.pin_seen_after);
 }
 
+/* OpenSSL's other ways to a key. The provider opens modules with RTLD_DEEPBIND, which ASan's run-time refuses. */
+static const char *const other_loaders[] = {"engine", "provider"};
+
+enum { OTHER_LOADERS = HAS_ASAN ? 1 : 2 };
+
+static void other_loaders_spend_one_try(void)
+{
+    for (size_t i = 0; i < OTHER_LOADERS; i++) {
+        bool is_engine = i == 0;
+        struct plan plan = {.uri = "token=station;object=train", .loader = other_loaders[i], .spy = true};
+        plan.mock = "locked";
+        plan.pin = PIN;
+        struct outcome outcome = run(&plan);
+        says(&outcome.open, TT_PIN, "is locked");
+        CU_ASSERT_EQUAL(calls("C_Login", NULL, false), 0);
+        plan.mock = "final-try";
+        outcome = run(&plan);
+        says(&outcome.open, TT_PIN, "has 1 PIN try left");
+        CU_ASSERT_EQUAL(calls("C_Login", NULL, false), 0);
+        plan.last_pin_try = true;
+        outcome = run(&plan);
+        if (is_engine)
+            works(&outcome, TT_PADDING_RAW, TT_PADDING_NATIVE);
+        else
+            says(&outcome.open, TT_PIN, "'--key-loader libp11' does");
+        CU_ASSERT_EQUAL(calls("C_Login", NULL, false), is_engine ? 1 : 0);
+        plan.mock = "locks";
+        plan.pin = "0000";
+        outcome = run(&plan);
+        says(&outcome.open, TT_PIN, "the PIN is wrong; it is locked now");
+        CU_ASSERT_EQUAL(calls("C_Login", NULL, false), 1);
+    }
+}
+
+static void other_loaders_log_in_as_the_token_wants(void)
+{
+    for (size_t i = 0; i < OTHER_LOADERS; i++) {
+        setenv("TT_MOCK_PIN", PIN, 1);
+        struct plan plan = {.uri = "token=station;object=train", .loader = other_loaders[i], .mock = "keypad"};
+        struct outcome outcome = run(&plan);
+        works(&outcome, TT_PADDING_RAW, TT_PADDING_NATIVE);
+        CU_ASSERT_PTR_NOT_NULL(strstr(outcome.warnings, "keypad"));
+        unsetenv("TT_MOCK_PIN");
+        plan =
+            (struct plan){.uri = "token=odd;object=open", .loader = other_loaders[i], .mock = "no-login", .spy = true};
+        outcome = run(&plan);
+        says(&outcome.unwrap, TT_OK, "");
+        CU_ASSERT_EQUAL(calls("C_Login", NULL, false), 0);
+        plan = (struct plan){.uri = "token=station;object=train", .loader = other_loaders[i], .pin = PIN};
+        plan.mock = "native-oaep";
+        outcome = run(&plan);
+        works(&outcome, TT_PADDING_NATIVE, TT_PADDING_NATIVE);
+        CU_ASSERT_STRING_EQUAL(outcome.loader, other_loaders[i]);
+    }
+}
+
+static void other_loaders_keep_no_secret(void)
+{
+    static const char *const uris[] = {"token=secret;object=train", "token=secret;object=always"};
+    for (size_t i = 0; i < OTHER_LOADERS && !HAS_ASAN; i++) {
+        struct outcome outcome;
+        for (size_t j = 0; j < 2; j++) {
+            outcome = run(&(struct plan){.uri = uris[j], .loader = other_loaders[i], .look_for_pin = true});
+            works(&outcome, TT_PADDING_RAW, TT_PADDING_NATIVE);
+            CU_ASSERT_TRUE(outcome.pin_seen_during);
+            CU_ASSERT_FALSE(outcome.pin_seen_after);
+            CU_ASSERT_FALSE(outcome.key_seen_after);
+        }
+        outcome =
+            run(&(struct plan){.uri = "token=station;object=train", .loader = other_loaders[i], .look_for_pin = true});
+        says(&outcome.open, TT_PIN, "the PIN is wrong");
+        CU_ASSERT_FALSE(outcome.pin_seen_after);
+    }
+}
+
 /* The tokens. */
 
 static bool softhsm(const char *command, ...)
@@ -799,6 +874,9 @@ int main(void)
         {"a token that goes away", a_token_that_goes_away},
         {"a PIN in the URI works", a_pin_in_the_uri_works},
         {"no secret survives", no_secret_survives},
+        {"other loaders spend one try", other_loaders_spend_one_try},
+        {"other loaders log in as the token wants", other_loaders_log_in_as_the_token_wants},
+        {"other loaders keep no secret", other_loaders_keep_no_secret},
     };
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || !mkdtemp(folder))

@@ -34,37 +34,37 @@ static CK_RV ask(struct tt_session *session, const struct tt_key_wish *wish, con
     CK_BBOOL yes = CK_TRUE;
     CK_BBOOL no = CK_FALSE;
     CK_BYTE exponent[] = {1, 0, 1};
-    CK_ATTRIBUTE public[] = {{CKA_TOKEN, &yes, sizeof yes},
-                             {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
-                             {CKA_ID, (void *)id, id_length},
-                             {CKA_MODULUS_BITS, &bits, sizeof bits},
-                             {CKA_PUBLIC_EXPONENT, exponent, sizeof exponent},
-                             {CKA_ENCRYPT, &yes, sizeof yes},
-                             {CKA_VERIFY, &yes, sizeof yes},
-                             {CKA_PRIVATE, &no, sizeof no},
-                             {CKA_WRAP, &no, sizeof no},
-                             {CKA_VERIFY_RECOVER, &no, sizeof no}};
-    CK_ATTRIBUTE private[14] = {{CKA_TOKEN, &yes, sizeof yes},
-                                {CKA_PRIVATE, &yes, sizeof yes},
-                                {CKA_SENSITIVE, &yes, sizeof yes},
-                                {CKA_EXTRACTABLE, &no, sizeof no},
-                                {CKA_DECRYPT, &yes, sizeof yes},
-                                {CKA_SIGN, &yes, sizeof yes},
-                                {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
-                                {CKA_ID, (void *)id, id_length}};
+    CK_ATTRIBUTE shown[] = {{CKA_TOKEN, &yes, sizeof yes},
+                            {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
+                            {CKA_ID, (void *)id, id_length},
+                            {CKA_MODULUS_BITS, &bits, sizeof bits},
+                            {CKA_PUBLIC_EXPONENT, exponent, sizeof exponent},
+                            {CKA_ENCRYPT, &yes, sizeof yes},
+                            {CKA_VERIFY, &yes, sizeof yes},
+                            {CKA_PRIVATE, &no, sizeof no},
+                            {CKA_WRAP, &no, sizeof no},
+                            {CKA_VERIFY_RECOVER, &no, sizeof no}};
+    CK_ATTRIBUTE wanted[14] = {{CKA_TOKEN, &yes, sizeof yes},
+                               {CKA_PRIVATE, &yes, sizeof yes},
+                               {CKA_SENSITIVE, &yes, sizeof yes},
+                               {CKA_EXTRACTABLE, &no, sizeof no},
+                               {CKA_DECRYPT, &yes, sizeof yes},
+                               {CKA_SIGN, &yes, sizeof yes},
+                               {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
+                               {CKA_ID, (void *)id, id_length}};
     CK_ULONG count = 8;
     if (wish->always_authenticate)
-    private[count++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
+        wanted[count++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
     if (wish->allowed_count > 0)
-    private[count++] =
-        (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, (void *)wish->allowed, wish->allowed_count * sizeof wish->allowed[0]};
+        wanted[count++] = (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, (void *)wish->allowed,
+                                         wish->allowed_count * sizeof wish->allowed[0]};
     if (detailed) {
-        private[count++] = (CK_ATTRIBUTE){CKA_UNWRAP, &no, sizeof no};
-        private[count++] = (CK_ATTRIBUTE){CKA_SIGN_RECOVER, &no, sizeof no};
+        wanted[count++] = (CK_ATTRIBUTE){CKA_UNWRAP, &no, sizeof no};
+        wanted[count++] = (CK_ATTRIBUTE){CKA_SIGN_RECOVER, &no, sizeof no};
     }
     CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
-    return session->cryptoki->functions->C_GenerateKeyPair(session->handle, &mechanism, public, detailed ? 10 : 7,
-                                                           private, count, &pair->public_key, &pair->private_key);
+    return session->cryptoki->functions->C_GenerateKeyPair(session->handle, &mechanism, shown, detailed ? 10 : 7,
+                                                           wanted, count, &pair->public_key, &pair->private_key);
 }
 
 static bool is_about_template(CK_RV outcome)

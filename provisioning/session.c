@@ -75,7 +75,9 @@ static const char *tries_left(const struct tt_session *session, bool officer)
     if (session->cryptoki->functions->C_GetTokenInfo(session->token.slot, &now) != CKR_OK)
         return "";
     if (now.flags & (officer ? CKF_SO_PIN_LOCKED : CKF_USER_PIN_LOCKED))
-        return officer ? "; it is locked now" : "; it is locked now, and the security officer can unlock it";
+        return officer ? "; it is locked now"
+                       : "; it is locked now, and the security officer can unlock it "
+                         "(traintoken token set-pin --unlock)";
     if (now.flags & (officer ? CKF_SO_PIN_FINAL_TRY : CKF_USER_PIN_FINAL_TRY))
         return "; 1 try is left before it locks";
     return now.flags & (officer ? CKF_SO_PIN_COUNT_LOW : CKF_USER_PIN_COUNT_LOW)

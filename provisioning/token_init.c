@@ -139,8 +139,8 @@ enum tt_status tt_token_init(struct tt_cryptoki *cryptoki, const struct tt_token
     size_t length = strlen(label);
     if (length > sizeof padded)
         return tt_error_set(err, TT_USAGE, "a token's label has at most %d bytes", (int)TT_TOKEN_LABEL_LIMIT);
-    memset(padded, ' ', sizeof padded);
-    memcpy(padded, label, length);
+    for (size_t i = 0; i < sizeof padded; i++)
+        padded[i] = i < length ? (CK_UTF8CHAR)label[i] : ' ';
     enum tt_status status = check_tries(token, last_pin_try, err);
     if (status == TT_OK)
         status = tt_token_pin_fits(token, officer_pin, "security officer's PIN", err);
@@ -154,9 +154,9 @@ enum tt_status tt_token_init(struct tt_cryptoki *cryptoki, const struct tt_token
                                                      officer_pin ? (CK_ULONG)officer_pin->length : 0, padded);
     if (outcome != CKR_OK)
         return tt_ckr_error(outcome, err, "the token in slot %lu cannot be initialized%s", token->slot,
-                            is_initialized(token) && outcome == CKR_PIN_INCORRECT
-                                ? ", its security officer's PIN is the one it had"
-                                : "");
+                            outcome != CKR_PIN_INCORRECT ? ""
+                            : is_initialized(token)      ? ", its security officer's PIN is the one it had"
+                                                         : ", it came with a security officer's PIN, which is needed");
     status = find_again(cryptoki, token->slot, label, &made, err);
     if (status == TT_OK)
         status = give_user_pin(cryptoki, &made, officer_pin, user_pin, err);

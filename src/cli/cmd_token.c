@@ -15,23 +15,29 @@ static const char *pin_state(CK_FLAGS flags)
            : flags & CKF_USER_PIN_LOCKED         ? "locked"
            : flags & CKF_USER_PIN_FINAL_TRY      ? "final-try"
            : flags & CKF_USER_PIN_COUNT_LOW      ? "count-low"
+           : flags & CKF_USER_PIN_TO_BE_CHANGED  ? "to-be-changed"
                                                  : "set";
 }
 
 static const char *officer_pin_state(CK_FLAGS flags)
 {
-    return flags & CKF_SO_PIN_LOCKED      ? "locked"
-           : flags & CKF_SO_PIN_FINAL_TRY ? "final-try"
-           : flags & CKF_SO_PIN_COUNT_LOW ? "count-low"
-                                          : "set";
+    return flags & CKF_SO_PIN_LOCKED          ? "locked"
+           : flags & CKF_SO_PIN_FINAL_TRY     ? "final-try"
+           : flags & CKF_SO_PIN_COUNT_LOW     ? "count-low"
+           : flags & CKF_SO_PIN_TO_BE_CHANGED ? "to-be-changed"
+                                              : "set";
 }
 
 /* "count-low" and so on for people. */
 static const char *pin_words(const char *state)
 {
-    static const char *const words[][2] = {
-        {"not-needed", "NO PIN NEEDED"},  {"not-set", "no PIN set yet"},        {"locked", "PIN LOCKED"},
-        {"final-try", "PIN: 1 TRY LEFT"}, {"count-low", "PIN: few tries left"}, {"set", "PIN set"}};
+    static const char *const words[][2] = {{"not-needed", "NO PIN NEEDED"},
+                                           {"not-set", "no PIN set yet"},
+                                           {"locked", "PIN LOCKED"},
+                                           {"final-try", "PIN: 1 TRY LEFT"},
+                                           {"count-low", "PIN: few tries left"},
+                                           {"to-be-changed", "PIN TO BE CHANGED (traintoken token set-pin)"},
+                                           {"set", "PIN set"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], state) == 0)
             return words[i][1];
@@ -79,6 +85,13 @@ struct listing {
     cJSON *tokens;
 };
 
+static const char *officer_words(const char *state)
+{
+    return strcmp(state, "set") == 0             ? ""
+           : strcmp(state, "to-be-changed") == 0 ? ", the security officer's has to be changed (set-pin --so)"
+                                                 : ", the security officer's has been tried wrongly";
+}
+
 static void print_seen(void *user, const struct tt_token *token, const char *name, const char *path)
 {
     struct listing *listing = user;
@@ -94,8 +107,7 @@ static void print_seen(void *user, const struct tt_token *token, const char *nam
     output_line(listing->output, "%s", uri ? uri : "?");
     if (flags & CKF_TOKEN_INITIALIZED)
         output_line(listing->output, "    %s%s%s%s", pin_words(pin_state(flags)),
-                    strcmp(officer_pin_state(flags), "set") != 0 ? ", the security officer's has been tried wrongly"
-                                                                 : "",
+                    officer_words(officer_pin_state(flags)),
                     flags & CKF_PROTECTED_AUTHENTICATION_PATH ? ", keypad" : "",
                     flags & CKF_WRITE_PROTECTED ? ", write-protected" : "");
     else

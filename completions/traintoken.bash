@@ -131,7 +131,7 @@ _traintoken() {
         options="$provision --vault --vault-path --vault-field --vault-kv --central --station --token-file --robot-file"
         options="$options --ca-file --replace --dry-run"
         ;;
-    'key export') options="$provision --format --subject --days --output -o --force" ;;
+    'key export') options="$provision --format --subject --days --login --output -o --force" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac
 

@@ -66,6 +66,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from export" -l format -x -a '
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 'Whose key it is'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l days -x -d 'How long the certificate is valid'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -s o -l output -r -F -d 'File to write'
+complete -c traintoken -n "__fish_seen_subcommand_from export" -l login -d 'Try whether the private half belongs to it'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l force -d 'Replace the file'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from enrol" -a enrol -d 'Bring it to a registry'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault -x -a 'https:' -d "Vault's address"

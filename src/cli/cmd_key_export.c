@@ -18,6 +18,7 @@ struct export_options {
     int days;
     const char *file;
     bool force;
+    bool login;
     struct provision_options provision;
 };
 
@@ -46,13 +47,14 @@ static enum tt_status export_public(const struct export_options *options, const 
 {
     struct provision token TT_CLEANUP(provision_close) = {0};
     struct tt_key_object object TT_CLEANUP(tt_key_object_clear) = {0};
+    struct tt_key_probe probe = {0};
     EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
     enum tt_status status = provision_load(&options->provision, uri, &token, err);
     if (status == TT_OK)
         status = provision_find(&token, err);
     if (status == TT_OK)
         status = tt_session_open(token.cryptoki, &token.token, false, &token.session, err);
-    if (status == TT_OK)
+    if (status == TT_OK && !options->login)
         status = tt_export_find(token.session, token.uri, &key, err);
     if (status == TT_OK && !key) {
         tt_session_free(TT_TAKE(token.session));
@@ -62,6 +64,12 @@ static enum tt_status export_public(const struct export_options *options, const 
             status = tt_key_find(token.session, token.uri, &object, err);
         if (status == TT_OK && !object.public_half)
             status = tt_error_set(err, TT_TOKEN, "the token shows no public half of an RSA key there");
+        if (status == TT_OK && options->login)
+            status = tt_key_probe(token.session, &object, token.pin, &probe, err);
+        if (status == TT_OK && options->login && probe.unwrap.way == TT_PROBE_NO && probe.sign.way == TT_PROBE_NO)
+            status = tt_error_set(err, TT_TOKEN,
+                                  "the private key does nothing that its public half confirms; traintoken key check "
+                                  "says more");
         key = TT_TAKE(object.public_half);
     }
     if (status == TT_OK)
@@ -206,6 +214,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
          "pem (default), der, hex, fingerprint, request or certificate"},
         {"subject", 0, CLI_TEXT, &options.subject, "DN", "whose key it is, as in /CN=alpha/O=Hospital"},
         {"days", 0, CLI_NUMBER, &options.days, "N", "how long the certificate is valid (default 365)"},
+        {"login", 0, CLI_FLAG, &options.login, NULL, "log in, and try whether the private half belongs to it"},
         {"output", 'o', CLI_TEXT, &options.file, "FILE", "write to a file that is not there yet"},
         {"force", 0, CLI_FLAG, &options.force, NULL, "replace the file"},
         PROVISION_OPTION_ROWS(options.provision),

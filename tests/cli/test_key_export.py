@@ -85,6 +85,12 @@ class Public(ExportCase):
         self.assertEqual(self.exported(tokens().uri("hidden"), pin=PIN), self.spki(public).decode())
         self.fails(7, [], tokens().uri("hidden"))
 
+    def test_login_proves_that_the_private_half_is_there(self):
+        self.assertEqual(self.exported(self.uri, "--login", pin=PIN), self.pem)
+        self.fails(7, [], self.uri, "--login")
+        facts = self.export(self.uri, "--login", "--json", pin=PIN).json
+        self.assertTrue(facts["login"])
+
     def test_none_and_several(self):
         self.fails(6, ["there is no private key"], "pkcs11:token=alpha;object=other", pin=PIN)
         if "pair" not in tokens().made:

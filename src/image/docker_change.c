@@ -16,10 +16,12 @@ enum { FOLDER_LIMIT = 16, VOLUME_LIMIT = 100 };
 
 struct docker_change {
     struct docker_image *parent;
-    char *owner; /* in the comment of the image */
-    char *container;
-    char *target;   /* the engine's name for what is to be changed, */
-    char *expected; /* and the id that it has until then; NULL where it is not there yet */
+    char *owner;       /* in the comment of the image */
+    char *container;   /* NULL once it is being removed */
+    char *removed;     /* the same, while a thread removes it, */
+    pthread_t remover; /* which is this one */
+    char *target;      /* the engine's name for what is to be changed, */
+    char *expected;    /* and the id that it has until then; NULL where it is not there yet */
     struct tt_http_upload *upload;
     struct tt_tar_writer *writer;
     char *replaced[FOLDER_LIMIT];
@@ -67,6 +69,22 @@ static void remove_image(struct docker_change *change)
                change->id, tt_docker_name(change->parent->engine), err.message);
 }
 
+static void *remove_container(void *argument)
+{
+    struct docker_change *change = argument;
+    tt_docker_container_remove(change->parent->engine, change->removed);
+    return NULL;
+}
+
+/* Once it was committed, nobody needs the container. It is as large as the change, and an engine takes its time for it:
+ * that goes on beside what is still to be done. */
+static void start_removal(struct docker_change *change)
+{
+    change->removed = TT_TAKE(change->container);
+    if (pthread_create(&change->remover, NULL, remove_container, change) != 0)
+        change->container = TT_TAKE(change->removed);
+}
+
 void docker_change_free(void *state)
 {
     struct docker_change *change = state;
@@ -74,6 +92,8 @@ void docker_change_free(void *state)
         return;
     tt_tar_writer_free(change->writer);
     tt_http_upload_free(change->upload);
+    if (change->removed)
+        pthread_join(change->remover, NULL);
     if (change->parent) {
         tt_docker_container_remove(change->parent->engine, change->container);
         remove_image(change);
@@ -403,9 +423,11 @@ enum tt_status docker_change_seal(void *state, const struct tt_image_settings *s
         status = tt_interrupt_check(err);
     if (status == TT_OK)
         status = commit_container(change, settings, err);
-    if (status == TT_OK)
-        *ret_digest = change->id;
-    return status;
+    if (status != TT_OK)
+        return status;
+    start_removal(change);
+    *ret_digest = change->id;
+    return TT_OK;
 }
 
 enum tt_status docker_change_open(void *state, struct tt_image *image, struct tt_error *err)

@@ -166,7 +166,8 @@ static void explain(void *user, enum tt_private_key_use use, struct tt_error *er
     bool signing = use == TT_USE_SIGN;
     unsigned long value = tt_ckr_take();
     loader->is_lost = value == CKR_SESSION_HANDLE_INVALID || value == CKR_SESSION_CLOSED ||
-                      value == CKR_USER_NOT_LOGGED_IN || value == CKR_KEY_HANDLE_INVALID;
+                      value == CKR_USER_NOT_LOGGED_IN || value == CKR_KEY_HANDLE_INVALID ||
+                      value == CKR_OBJECT_HANDLE_INVALID; /* with libp11 from 0.4.13 on, which opens a new session */
     if (loader->pin_was_refused) {
         tt_error_set(err, TT_PIN,
                      "the key in token '%s' wants its PIN at each use; the libp11 of this machine can give one of 4 to "

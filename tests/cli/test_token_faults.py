@@ -24,7 +24,7 @@ VALUES = ("CKR_DEVICE_ERROR", "CKR_DEVICE_REMOVED", "CKR_SESSION_HANDLE_INVALID"
 # What a lost session looks like: traintoken may log in again after these, with the PIN that was right before.
 LOST = ("CKR_SESSION_HANDLE_INVALID", "CKR_USER_NOT_LOGGED_IN", "session")
 # What an error says: the token's return value, or that there is no token.
-WORDS = r"^traintoken: .*(token|module).*\n  \(CKR_\w+\)$|shows no token at all|no (token|private key in token .*) matches"
+WORDS = r"^traintoken: .*(token|module).*\n  \((CKR_\w+|no CKR)\)$|shows no token at all|no (token|private key in token .*) matches"
 LIMIT = 120 if SANITIZED else 30
 
 

@@ -105,6 +105,7 @@ class Server(Case):
             self.wait_until(lambda: self.called(function) >= number or running.done())
             self.kill()
             result = running.result()
+        self.assertGreaterEqual(self.called(function), number, str(result))
         self.assertEqual(result.status, 6, str(result))
         self.assertRegex(result.err, r"traintoken: .*(token|module)")
         self.assertEqual([path for path in difference(before, snapshot(self.work)) if not path.startswith(self.home)],

@@ -28,15 +28,15 @@ enum tt_status tt_key_generate_check(struct tt_cryptoki *cryptoki, const struct 
 }
 
 /* The same wish, put in all detail or in the attributes that every token knows. */
-static CK_RV ask(struct tt_session *session, const struct tt_key_wish *wish, const unsigned char *id, size_t id_length,
-                 CK_ULONG bits, bool detailed, struct tt_key_pair *pair)
+static CK_RV ask(struct tt_session *session, const struct tt_key_wish *wish, CK_ULONG bits, bool detailed,
+                 struct tt_key_pair *pair)
 {
     CK_BBOOL yes = CK_TRUE;
     CK_BBOOL no = CK_FALSE;
     CK_BYTE exponent[] = {1, 0, 1};
     CK_ATTRIBUTE shown[] = {{CKA_TOKEN, &yes, sizeof yes},
                             {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
-                            {CKA_ID, (void *)id, id_length},
+                            {CKA_ID, (void *)wish->id, wish->id_length},
                             {CKA_MODULUS_BITS, &bits, sizeof bits},
                             {CKA_PUBLIC_EXPONENT, exponent, sizeof exponent},
                             {CKA_ENCRYPT, &yes, sizeof yes},
@@ -51,7 +51,7 @@ static CK_RV ask(struct tt_session *session, const struct tt_key_wish *wish, con
                                {CKA_DECRYPT, &yes, sizeof yes},
                                {CKA_SIGN, &yes, sizeof yes},
                                {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
-                               {CKA_ID, (void *)id, id_length}};
+                               {CKA_ID, (void *)wish->id, wish->id_length}};
     CK_ULONG count = 8;
     if (wish->always_authenticate)
         wanted[count++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
@@ -73,16 +73,16 @@ static bool is_about_template(CK_RV outcome)
            outcome == CKR_ATTRIBUTE_READ_ONLY || outcome == CKR_TEMPLATE_INCONSISTENT;
 }
 
-static enum tt_status make(struct tt_session *session, const struct tt_key_wish *wish, const unsigned char *id,
-                           size_t id_length, unsigned bits, struct tt_key_pair *pair, struct tt_error *err)
+static enum tt_status make(struct tt_session *session, const struct tt_key_wish *wish, unsigned bits,
+                           struct tt_key_pair *pair, struct tt_error *err)
 {
     char *token TT_CLEANUP(tt_free_cleanup) = tt_token_label(&session->token);
     if (!token)
         return tt_error_memory(err);
     tt_log(TT_LOG_INFO, "token '%s' makes an RSA key of %u bits; that may take a while", token, bits);
-    CK_RV outcome = ask(session, wish, id, id_length, bits, true, pair);
+    CK_RV outcome = ask(session, wish, bits, true, pair);
     if (is_about_template(outcome))
-        outcome = ask(session, wish, id, id_length, bits, false, pair);
+        outcome = ask(session, wish, bits, false, pair);
     if (outcome == CKR_OK)
         return TT_OK;
     *pair = (struct tt_key_pair){0}; /* a failing token may have written anything there */
@@ -98,21 +98,24 @@ enum tt_status tt_key_generate(struct tt_session *session, const struct tt_key_w
                                struct tt_key_probe *ret_probe, struct tt_error *err)
 {
     unsigned char random[RANDOM_ID];
+    struct tt_key_wish named = *wish;
     struct tt_key_pair pair = {0};
-    const unsigned char *id = wish->id ? wish->id : random;
-    size_t id_length = wish->id ? wish->id_length : sizeof random;
-    if (!wish->id && RAND_bytes(random, sizeof random) != 1)
+    if (!named.id && RAND_bytes(random, sizeof random) != 1)
         return tt_error_set(err, TT_INTERNAL, "no random numbers");
-    enum tt_status status = tt_key_is_new(session, wish->label, id, id_length, NULL, err);
+    if (!named.id) {
+        named.id = random;
+        named.id_length = sizeof random;
+    }
+    enum tt_status status = tt_key_is_new(session, named.label, named.id, named.id_length, NULL, err);
     if (status == TT_OK)
         status = tt_interrupt_check(err);
     if (status == TT_OK)
-        status = make(session, wish, id, id_length, bits, &pair, err);
+        status = make(session, &named, bits, &pair, err);
     if (status == TT_OK)
         status = tt_interrupt_check(err);
     if (status == TT_OK)
-        status = tt_key_accept(session, &pair, wish, bits, true, pin, ret_key, ret_probe, err);
-    if (status != TT_OK)
-        tt_key_pair_remove(session, &pair);
+        status = tt_key_accept(session, &pair, &named, bits, true, pin, ret_key, ret_probe, err);
+    if (status != TT_OK && pair.private_key != CK_INVALID_HANDLE)
+        tt_key_pair_remove(session, &pair, &named, pin);
     return status;
 }

@@ -154,7 +154,8 @@ enum tt_status tt_key_import(struct tt_session *session, const struct tt_key_wis
     if (status == TT_OK && !tt_public_key_equal(made.public_half, key))
         status = tt_error_set(err, TT_TOKEN, "the token holds another key than the one that was given to it");
     if (status != TT_OK) {
-        tt_key_pair_remove(session, &pair);
+        if (pair.private_key != CK_INVALID_HANDLE)
+            tt_key_pair_remove(session, &pair, &named, pin);
         return status;
     }
     *ret_key = made;

@@ -212,6 +212,8 @@ enum tt_status tt_key_accept(struct tt_session *session, const struct tt_key_pai
                               "token '%s' did not make the key pair as it was asked to: its size, label or id came out "
                               "otherwise; the key was refused",
                               token);
+    if (status == TT_OK) /* somebody else may have made one at the same time */
+        status = tt_key_is_new(session, wish->label, wish->id, wish->id_length, pair, err);
     if (status == TT_OK)
         status = check_flags(&key, wish, local, token, err);
     if (status == TT_OK)
@@ -230,17 +232,61 @@ enum tt_status tt_key_accept(struct tt_session *session, const struct tt_key_pai
     return TT_OK;
 }
 
-void tt_key_pair_remove(struct tt_session *session, const struct tt_key_pair *pair)
+/* Removing. */
+
+static bool remove_by_handle(struct tt_session *session, const struct tt_key_pair *pair)
 {
     const CK_OBJECT_HANDLE handles[] = {pair->private_key, pair->public_key};
+    bool removed = true;
+    for (size_t i = 0; i < 2; i++)
+        if (handles[i] != CK_INVALID_HANDLE)
+            removed = session->cryptoki->functions->C_DestroyObject(session->handle, handles[i]) == CKR_OK && removed;
+    return removed;
+}
+
+/* The session may have been lost, and the handles with it. */
+static bool begin_again(struct tt_session *session, const struct tt_secret *pin)
+{
+    CK_FUNCTION_LIST *functions = session->cryptoki->functions;
+    CK_SESSION_HANDLE handle = CK_INVALID_HANDLE;
+    if (!pin && (session->token.info.flags & CKF_LOGIN_REQUIRED)) /* nobody is asked to type it once more */
+        return false;
+    if (functions->C_OpenSession(session->token.slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &handle) !=
+        CKR_OK)
+        return false;
+    functions->C_CloseSession(session->handle);
+    session->handle = handle;
+    CK_RV outcome = pin ? functions->C_Login(handle, CKU_USER, pin->data, (CK_ULONG)pin->length) : CKR_OK;
+    return outcome == CKR_OK || outcome == CKR_USER_ALREADY_LOGGED_IN;
+}
+
+static bool remove_by_name(struct tt_session *session, const struct tt_key_wish *wish)
+{
+    CK_OBJECT_CLASS classes[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
+    bool removed = true;
     for (size_t i = 0; i < 2; i++) {
-        if (handles[i] == CK_INVALID_HANDLE)
-            continue;
-        CK_RV outcome = session->cryptoki->functions->C_DestroyObject(session->handle, handles[i]);
-        char *uri TT_CLEANUP(tt_free_cleanup) = outcome == CKR_OK ? NULL : uri_of(session, handles[i], i == 0);
-        char name[32];
-        if (outcome != CKR_OK)
-            tt_log(TT_LOG_WARNING, "the half-made key '%s' could not be removed from the token (%s); remove it",
-                   uri ? uri : "?", tt_ckr_name(outcome, name));
+        CK_ATTRIBUTE template[] = {{CKA_CLASS, &classes[i], sizeof classes[i]},
+                                   {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
+                                   {CKA_ID, (void *)wish->id, wish->id_length}};
+        CK_OBJECT_HANDLE found = CK_INVALID_HANDLE;
+        size_t count = 0;
+        if (tt_objects_find(session, template, 3, &found, 1, &count, NULL) != TT_OK)
+            return false;
+        if (count > 0)
+            removed = session->cryptoki->functions->C_DestroyObject(session->handle, found) == CKR_OK && removed;
     }
+    return removed;
+}
+
+void tt_key_pair_remove(struct tt_session *session, const struct tt_key_pair *pair, const struct tt_key_wish *wish,
+                        const struct tt_secret *pin)
+{
+    if (remove_by_handle(session, pair) || (begin_again(session, pin) && remove_by_name(session, wish)))
+        return;
+    char *uri TT_CLEANUP(tt_free_cleanup) =
+        tt_token_uri(&session->token, "private", wish->label, wish->id, wish->id_length);
+    tt_log(TT_LOG_WARNING,
+           "the half-made key '%s' could not be removed from the token: see traintoken key list, and "
+           "remove it",
+           uri ? uri : wish->label);
 }

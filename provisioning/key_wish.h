@@ -39,7 +39,9 @@ TT_MUST_USE enum tt_status tt_key_accept(struct tt_session *session, const struc
                                          const struct tt_secret *pin, struct tt_key_object *ret_key,
                                          struct tt_key_probe *ret_probe, struct tt_error *err);
 
-/* Destroys what is there of the pair; a warning when it does not work. */
-void tt_key_pair_remove(struct tt_session *session, const struct tt_key_pair *pair);
+/* Destroys what is there of the pair, if need be in a new session and by the label and id of `wish`, which nothing else
+ * has; a warning when it does not work. `pin` served before, so that it is at no risk. */
+void tt_key_pair_remove(struct tt_session *session, const struct tt_key_pair *pair, const struct tt_key_wish *wish,
+                        const struct tt_secret *pin);
 
 #endif

@@ -666,6 +666,17 @@ class Failing(ProvisioningCase):
                              f"{place}\n{result}")
         self.sweep(("key rename", "--label", "new", "--id", "02", "--quiet", "pkcs11:object=old"), check)
 
+    def test_a_lost_session_leaves_no_pair(self):
+        for call in ("C_GetAttributeValue:6", "C_OpenSession:2", "C_DecryptInit:1", "C_Decrypt:2", "C_SignInit:1",
+                     "C_Sign:1"):
+            with self.subTest(call):
+                result = self.tt("key generate", "--label", "x", "--bits", "2048", "pkcs11:token=station",
+                                 env=self.faulty(f"{call}=session"))
+                self.assertIn(result.status, (0, 6), str(result))
+                self.assertEqual(len(self.objects()), 2 if result.status == 0 else 0, str(result))
+                if result.status == 0:
+                    self.good("key delete", "--yes", "pkcs11:object=x")
+
     def test_a_pair_that_cannot_be_removed_is_named(self):
         result = self.tt("key generate", "--label", "x", "--bits", "2048", "pkcs11:token=station",
                          env=self.faulty("C_DestroyObject:1+=CKR_DEVICE_ERROR", TT_FAULT_FORBID="raw"))

@@ -1,5 +1,7 @@
+#include <stdatomic.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "image/docker.h"
 #include "json/json.h"
 
@@ -17,6 +19,18 @@ static bool says(const cJSON *status, const char *name, const char *value)
     return false;
 }
 
+/* Such a store does not tell what an image was made of: what was committed in between is not found after a stop. */
+static void warn_of_forgotten_parents(const cJSON *driver)
+{
+    static atomic_flag told = ATOMIC_FLAG_INIT;
+    if (says(driver, "driver-type", "io.containerd.snapshotter.v1") && !atomic_flag_test_and_set(&told))
+        tt_log(
+            TT_LOG_WARNING,
+            "this container engine keeps images in containerd's store, which forgets what they were made of: where a "
+            "train was committed more than once while it ran, decrypted images without a name may stay behind "
+            "('docker image prune' removes them); 'traintoken run' makes none");
+}
+
 enum tt_status docker_commit_compares(struct tt_docker_engine *engine, bool *ret_compares, struct tt_error *err)
 {
     cJSON *facts TT_CLEANUP(tt_json_cleanup) = NULL;
@@ -26,6 +40,8 @@ enum tt_status docker_commit_compares(struct tt_docker_engine *engine, bool *ret
     if (status != TT_OK && code < 400)
         return status;
     /* What stands before an engine's socket may not let this question pass: then the worse is taken to be true. */
-    *ret_compares = !says(cJSON_GetObjectItemCaseSensitive(facts, "DriverStatus"), "Native Overlay Diff", "true");
+    const cJSON *driver = cJSON_GetObjectItemCaseSensitive(facts, "DriverStatus");
+    warn_of_forgotten_parents(driver);
+    *ret_compares = !says(driver, "Native Overlay Diff", "true");
     return TT_OK;
 }

@@ -5,7 +5,7 @@ import json
 import unittest
 
 from support import engine as engines
-from support import pht, station
+from support import pht, proxy, station
 
 TRAIN = "localhost/drivers/train"
 
@@ -36,6 +36,20 @@ class Drivers(station.Case):
     def test_an_engine_that_compares(self):
         with ComparingEngine() as engine:
             self.two_stops(engine)
+
+    @engines.needs_engine()
+    def test_a_store_that_forgets_parents(self):
+        with engines.Engine() as engine, engines.LyingDaemon(engine) as lying:
+            engine.load_train(TRAIN, station.sample_at(0))
+            label = station.STOPS[0]
+            if label not in station.tokens().made:
+                station.tokens().add(label)
+            result = self.good("pre-run", f"{TRAIN}:latest", station=label, env=lying.env())
+            self.assertNotIn("containerd", result.err)
+            store = [["driver-type", "io.containerd.snapshotter.v1"]]
+            lying.on("GET */info", proxy.edited_json(lambda value: value.update(DriverStatus=store)))
+            result = self.good("post-run", f"{TRAIN}:latest", station=label, env=lying.env())
+            self.assertEqual(result.err.count("containerd"), 1)
 
     @engines.needs_engine("podman")
     def test_podman(self):

@@ -3,12 +3,15 @@ protocol, and says as well as libp11 what is wrong with a PIN, a token or a key,
 
 import glob
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 import unittest
 
+import test_token_locks as locks
 from support import pht
-from support.station import FIXTURES, PIN, SANITIZED, Case, pool_key, sample, tokens, vector_key
+from support.station import FIXTURES, PIN, POOL, SANITIZED, Case, pool_key, sample, tokens, vector_key
 from test_token_use import PRIVATE_ATTRIBUTES, SPY, calls
 
 WRONG_PIN = "tt-throw-away-9999"
@@ -281,6 +284,48 @@ class Behind(LoaderCase):
         finally:
             server.terminate()
             server.wait()
+
+
+@unittest.skipIf(locks.MISSING, f"needs {locks.MISSING}")
+class Locking(LoaderCase):
+    """opencryptoki, which counts wrong PINs, locks at the third, and does all of the protocol natively."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.place = tempfile.mkdtemp(prefix="traintoken-test-ock-")
+        cls.addClassCleanup(shutil.rmtree, cls.place, True)
+        cls.addClassCleanup(locks.fixture, "stop", cls.place)
+        locks.fixture("start", cls.place, "station", locks.RIGHT)
+        locks.fixture("import", cls.place, locks.RIGHT, "key", "01", str(POOL / "throwaway-alpha.pem"))
+
+    def options(self, pin):
+        return {"station": "alpha", "key": "pkcs11:token=station;object=key", "module": locks.fixture("module"),
+                "before": (locks.FIXTURE, "in", self.place), "pin": pin,
+                # What it leaks itself has no name any more once its library is unloaded.
+                "env": {"ASAN_OPTIONS": "detect_leaks=0"}}
+
+    def test_every_wrong_pin_counts_once(self):
+        train = self.layout_at(0)
+        for loader in self.loaders():
+            locks.fixture("reset", self.place, locks.RIGHT)
+            for words in ("the PIN is wrong; few tries", "the PIN is wrong; 1 try is left", "has 1 PIN try left"):
+                self.fails(7, words, loader, train, **self.options(locks.WRONG))
+            if loader != "provider":  # it never spends the last one
+                self.fails(7, "it is locked now", loader, train, "--last-pin-try", **self.options(locks.WRONG))
+                self.fails(7, "is locked", loader, train, "--last-pin-try", **self.options(locks.RIGHT))
+
+    def test_all_is_native(self):
+        for loader in self.loaders():
+            locks.fixture("reset", self.place, locks.RIGHT)
+            layout = self.layout_at(0, name=loader)
+            self.fails(6, "no private key in token 'station' matches", loader, layout, "--again",
+                       **self.options(locks.RIGHT) | {"key": "pkcs11:token=station;object=other"})
+            said = [self.good("pre-run", "--again", "--json", "--key-loader", loader, layout,
+                              **self.options(locks.RIGHT))]
+            self.run_code(layout, "alpha")
+            said.append(self.good("post-run", "--again", "--json", "--key-loader", loader, layout,
+                                  **self.options(locks.RIGHT)))
+            self.assertEqual([one["padding"] for run in said for one in run["token_operations"]], ["native"] * 3)
 
 
 if __name__ == "__main__":

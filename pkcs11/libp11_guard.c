@@ -65,6 +65,7 @@ static bool find_exponent(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK
 static CK_RV get_attributes(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
                             CK_ULONG count)
 {
+    CK_ULONG room = count == 1 ? attributes->ulValueLen : 0; /* a module may overwrite it when it fails */
     CK_RV outcome = module->C_GetAttributeValue(session, object, attributes, count);
     if (outcome == CKR_OK || count != 1 || attributes->type != CKA_PUBLIC_EXPONENT)
         return outcome;
@@ -74,8 +75,8 @@ static CK_RV get_attributes(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, 
         memcpy(value, (CK_BYTE[]){0x01, 0x00, 0x01}, 3); /* 65537, the last resort of libp11 too */
         exponent.ulValueLen = 3;
     }
-    if (attributes->pValue && attributes->ulValueLen < exponent.ulValueLen)
-        exponent.ulValueLen = attributes->ulValueLen; /* it said another size before: whatever it is, no crash */
+    if (attributes->pValue && room < exponent.ulValueLen)
+        exponent.ulValueLen = room; /* it said another size before: whatever it is, no crash */
     if (attributes->pValue)
         memcpy(attributes->pValue, value, exponent.ulValueLen);
     attributes->ulValueLen = exponent.ulValueLen;

@@ -100,7 +100,7 @@ static char *prefix_of(const struct owner *owner)
 enum tt_status tt_docker_owner_name(char **ret_name, struct tt_error *err)
 {
     static atomic_uint number;
-    struct owner owner;
+    struct owner owner = {0};
     enum tt_status status = this_process(&owner, err);
     if (status != TT_OK)
         return status;
@@ -150,14 +150,14 @@ static bool parse(const char *text, struct owner *owner)
 
 bool tt_docker_owner_is_ours(const char *text)
 {
-    struct owner owner;
+    struct owner owner = {0};
     return parse(text, &owner);
 }
 
 enum tt_status tt_docker_owner_is_self(const char *text, bool *ret_is_self, struct tt_error *err)
 {
-    struct owner self;
-    struct owner owner;
+    struct owner self = {0};
+    struct owner owner = {0};
     enum tt_status status = this_process(&self, err);
     if (status != TT_OK)
         return status;
@@ -199,8 +199,8 @@ static enum tt_status container_lives(struct tt_docker_engine *engine, const cha
 enum tt_status tt_docker_owner_lives(struct tt_docker_engine *engine, const char *text, int64_t age, bool *ret_lives,
                                      struct tt_error *err)
 {
-    struct owner self;
-    struct owner owner;
+    struct owner self = {0};
+    struct owner owner = {0};
     enum tt_status status = this_process(&self, err);
     if (status != TT_OK)
         return status;

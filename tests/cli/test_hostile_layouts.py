@@ -2,15 +2,21 @@
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import subprocess
-import time
 import unittest
 
 from support import files as fs
 from support import oci, pht
-from support.station import PIN, Case, pool_key, sample
+from support.station import PIN, SANITIZED, Case, pool_key, sample
+
+
+def processor_seconds():
+    """Of all programs that were run so far: a machine that is busy with other things takes longer, but not more."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class HostileLayouts(Case):
@@ -113,9 +119,9 @@ class HostileLayouts(Case):
         entries = [layout.put_json({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [large], "n": number},
                                    oci.INDEX) for number in range(600)]
         layout.write_index([*layout.index()["manifests"], *entries])
-        start = time.monotonic()
+        start = processor_seconds()
         self.good("post-run", layout, station="alpha")
-        self.assertLess(time.monotonic() - start, 15)
+        self.assertLess(processor_seconds() - start, 15)
 
     def test_chains_of_links(self):
         """Each link goes to and fro, and on to the next one."""
@@ -123,9 +129,9 @@ class HostileLayouts(Case):
         links = [fs.symlink(f"opt/pht_results/l{number:04}", detour + (f"l{number + 1:04}" if number % 39 < 38 else "plots"))
                  for number in range(count)]
         layout = self.entered([fs.folder("opt/pht_results"), fs.folder("opt/pht_results/plots"), *links])
-        start = time.monotonic()
+        start = processor_seconds()
         self.refused(3, ["links"], "post-run", layout, station="alpha")
-        self.assertLess(time.monotonic() - start, 20)
+        self.assertLess(processor_seconds() - start, 40 if SANITIZED else 20)
 
     def test_results_in_folders_named_as_whiteouts(self):
         """What is written from here would remove a file where others unpack it."""

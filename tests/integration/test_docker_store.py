@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 from support import engine as engines
@@ -289,12 +290,20 @@ class Store(Case):
 
     # ------------------------------------------------------------------------------------------ what is left
 
+    def settled(self):
+        """The engine's state once nothing changes any more: a container that was committed is removed in passing."""
+        last = None
+        while last != (now := self.engine.state()):
+            last = now
+            time.sleep(0.5)
+        return now
+
     def test_killed(self):
         digest = self.load()
         for word, images in (("wait", 0), ("wait-sealed", 1)):
             process = self.start("copy", "train", "train", "train", word)
             self.say(process, word)
-            before = self.engine.state()
+            before = self.settled()
             self.assertEqual(self.tool("clean"), "")
             self.assertEqual(self.engine.state(), before, "what a living process has is left alone")
             self.end(process, signal.SIGKILL)

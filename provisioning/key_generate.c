@@ -44,24 +44,9 @@ static CK_RV ask(struct tt_session *session, const struct tt_key_wish *wish, CK_
                             {CKA_PRIVATE, &no, sizeof no},
                             {CKA_WRAP, &no, sizeof no},
                             {CKA_VERIFY_RECOVER, &no, sizeof no}};
-    CK_ATTRIBUTE wanted[14] = {{CKA_TOKEN, &yes, sizeof yes},
-                               {CKA_PRIVATE, &yes, sizeof yes},
-                               {CKA_SENSITIVE, &yes, sizeof yes},
-                               {CKA_EXTRACTABLE, &no, sizeof no},
-                               {CKA_DECRYPT, &yes, sizeof yes},
-                               {CKA_SIGN, &yes, sizeof yes},
-                               {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
-                               {CKA_ID, (void *)wish->id, wish->id_length}};
-    CK_ULONG count = 8;
-    if (wish->always_authenticate)
-        wanted[count++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
-    if (wish->allowed_count > 0)
-        wanted[count++] = (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, (void *)wish->allowed,
-                                         wish->allowed_count * sizeof wish->allowed[0]};
-    if (detailed) {
-        wanted[count++] = (CK_ATTRIBUTE){CKA_UNWRAP, &no, sizeof no};
-        wanted[count++] = (CK_ATTRIBUTE){CKA_SIGN_RECOVER, &no, sizeof no};
-    }
+    CK_ATTRIBUTE wanted[TT_WISH_ATTRIBUTES];
+    CK_ULONG count = 0;
+    tt_key_wish_attributes(wish, detailed, wanted, &count);
     CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
     return session->cryptoki->functions->C_GenerateKeyPair(session->handle, &mechanism, shown, detailed ? 10 : 7,
                                                            wanted, count, &pair->public_key, &pair->private_key);

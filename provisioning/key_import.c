@@ -56,30 +56,12 @@ static CK_RV create_private(struct tt_session *session, const struct tt_key_wish
 {
     CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     CK_KEY_TYPE type = CKK_RSA;
-    CK_BBOOL yes = CK_TRUE;
-    CK_BBOOL no = CK_FALSE;
-    CK_ATTRIBUTE template[24] = {{CKA_CLASS, &class, sizeof class},
-                                 {CKA_KEY_TYPE, &type, sizeof type},
-                                 {CKA_TOKEN, &yes, sizeof yes},
-                                 {CKA_PRIVATE, &yes, sizeof yes},
-                                 {CKA_SENSITIVE, &yes, sizeof yes},
-                                 {CKA_EXTRACTABLE, &no, sizeof no},
-                                 {CKA_DECRYPT, &yes, sizeof yes},
-                                 {CKA_SIGN, &yes, sizeof yes},
-                                 {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
-                                 {CKA_ID, (void *)wish->id, wish->id_length}};
-    CK_ULONG count = 10;
+    CK_ATTRIBUTE template[2 + NUMBERS + TT_WISH_ATTRIBUTES] = {{CKA_CLASS, &class, sizeof class},
+                                                               {CKA_KEY_TYPE, &type, sizeof type}};
+    CK_ULONG count = 2;
     for (size_t i = 0; i < NUMBERS; i++)
         template[count++] = (CK_ATTRIBUTE){numbers[i].type, parts->values[i]->data, parts->values[i]->length};
-    if (wish->always_authenticate)
-        template[count++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
-    if (wish->allowed_count > 0)
-        template[count++] = (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, (void *)wish->allowed,
-                                           wish->allowed_count * sizeof wish->allowed[0]};
-    if (detailed) {
-        template[count++] = (CK_ATTRIBUTE){CKA_UNWRAP, &no, sizeof no};
-        template[count++] = (CK_ATTRIBUTE){CKA_SIGN_RECOVER, &no, sizeof no};
-    }
+    tt_key_wish_attributes(wish, detailed, template, &count);
     return session->cryptoki->functions->C_CreateObject(session->handle, template, count, handle);
 }
 

@@ -290,3 +290,28 @@ void tt_key_pair_remove(struct tt_session *session, const struct tt_key_pair *pa
            "remove it",
            uri ? uri : wish->label);
 }
+
+void tt_key_wish_attributes(const struct tt_key_wish *wish, bool detailed, CK_ATTRIBUTE *attributes, CK_ULONG *count)
+{
+    static const CK_BBOOL yes = CK_TRUE;
+    static const CK_BBOOL no = CK_FALSE;
+    const CK_ATTRIBUTE always[] = {{CKA_TOKEN, (void *)&yes, sizeof yes},
+                                   {CKA_PRIVATE, (void *)&yes, sizeof yes},
+                                   {CKA_SENSITIVE, (void *)&yes, sizeof yes},
+                                   {CKA_EXTRACTABLE, (void *)&no, sizeof no},
+                                   {CKA_DECRYPT, (void *)&yes, sizeof yes},
+                                   {CKA_SIGN, (void *)&yes, sizeof yes},
+                                   {CKA_LABEL, (void *)wish->label, strlen(wish->label)},
+                                   {CKA_ID, (void *)wish->id, wish->id_length}};
+    memcpy(attributes + *count, always, sizeof always);
+    *count += sizeof always / sizeof always[0];
+    if (wish->always_authenticate)
+        attributes[(*count)++] = (CK_ATTRIBUTE){CKA_ALWAYS_AUTHENTICATE, (void *)&yes, sizeof yes};
+    if (wish->allowed_count > 0)
+        attributes[(*count)++] = (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, (void *)wish->allowed,
+                                                wish->allowed_count * sizeof wish->allowed[0]};
+    if (!detailed)
+        return;
+    attributes[(*count)++] = (CK_ATTRIBUTE){CKA_UNWRAP, (void *)&no, sizeof no};
+    attributes[(*count)++] = (CK_ATTRIBUTE){CKA_SIGN_RECOVER, (void *)&no, sizeof no};
+}

@@ -21,6 +21,12 @@ struct tt_key_pair {
     CK_OBJECT_HANDLE public_key;
 };
 
+/* What the private half is asked to be, however it comes about: in the token, out of reach, for decrypting and signing
+ * only. `detailed` also rules out in words what some tokens cannot be told. Appends to `attributes`, which needs room
+ * for TT_WISH_ATTRIBUTES more; they point into *wish. */
+enum { TT_WISH_ATTRIBUTES = 12 };
+void tt_key_wish_attributes(const struct tt_key_wish *wish, bool detailed, CK_ATTRIBUTE *attributes, CK_ULONG *count);
+
 /* Names of mechanisms, separated by commas ("CKM_RSA_PKCS_OAEP,CKM_RSA_PKCS_PSS"; "oaep", "pss", "raw", "pkcs1" for
  * short). TT_USAGE. */
 TT_MUST_USE enum tt_status tt_key_wish_allow(struct tt_key_wish *wish, const char *list, struct tt_error *err);

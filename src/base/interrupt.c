@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 static volatile sig_atomic_t caught;
 
@@ -34,4 +35,15 @@ enum tt_status tt_interrupt_check(struct tt_error *err)
     if (!caught)
         return TT_OK;
     return tt_error_set(err, TT_INTERNAL, "interrupted by %s; nothing was changed", strsignal(caught));
+}
+
+enum tt_status tt_interrupt_pause(unsigned seconds, struct tt_error *err)
+{
+    const struct timespec tick = {.tv_nsec = 200000000};
+    enum tt_status status = TT_OK;
+    for (unsigned ticks = 5 * seconds; ticks > 0 && status == TT_OK; ticks--) {
+        nanosleep(&tick, NULL);
+        status = tt_interrupt_check(err);
+    }
+    return status;
 }

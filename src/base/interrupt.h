@@ -13,4 +13,7 @@ int tt_interrupt_signal(void);
 /* TT_OK, or TT_INTERNAL "interrupted" once a signal came. Cheap: call it per chunk. */
 TT_MUST_USE enum tt_status tt_interrupt_check(struct tt_error *err);
 
+/* Waits so long, or until a signal comes: then as tt_interrupt_check. */
+TT_MUST_USE enum tt_status tt_interrupt_pause(unsigned seconds, struct tt_error *err);
+
 #endif

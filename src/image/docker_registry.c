@@ -1,7 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -256,17 +255,6 @@ static enum tt_status move_once(struct tt_docker_engine *engine, struct movement
     return status;
 }
 
-static enum tt_status pause_for(unsigned seconds, struct tt_error *err)
-{
-    const struct timespec tick = {.tv_nsec = 200000000};
-    enum tt_status status = TT_OK;
-    for (unsigned ticks = 5 * seconds; ticks > 0 && status == TT_OK; ticks--) {
-        nanosleep(&tick, NULL);
-        status = tt_interrupt_check(err);
-    }
-    return status;
-}
-
 static enum tt_status move(struct movement *movement, const char *path, unsigned retries, struct tt_error *err)
 {
     struct tt_docker_engine *engine TT_CLEANUP(tt_docker_free_cleanup) = NULL;
@@ -284,7 +272,7 @@ static enum tt_status move(struct movement *movement, const char *path, unsigned
         if (status == TT_OK || !movement->may_pass || retries == 0)
             break;
         tt_log(TT_LOG_INFO, "%s; once more in %u seconds", failure.message, seconds);
-        status = pause_for(seconds, err);
+        status = tt_interrupt_pause(seconds, err);
         if (status != TT_OK)
             return status;
     }

@@ -2,7 +2,6 @@
 
 #include <string.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -86,17 +85,6 @@ static void take_reply(struct tt_http_transfer *transfer, struct tt_http_reply *
     transfer->reply = (struct tt_http_reply){0};
 }
 
-static enum tt_status pause_for(unsigned seconds, struct tt_error *err)
-{
-    const struct timespec tick = {.tv_nsec = 200000000};
-    enum tt_status status = TT_OK;
-    for (unsigned ticks = 5 * seconds; ticks > 0 && status == TT_OK; ticks--) {
-        nanosleep(&tick, NULL);
-        status = tt_interrupt_check(err);
-    }
-    return status;
-}
-
 static enum tt_status call_once(struct tt_http *http, const struct tt_http_request *request,
                                 struct tt_http_reply *ret_reply, unsigned *ret_pause, struct tt_error *err)
 {
@@ -128,7 +116,7 @@ enum tt_status tt_http_call(struct tt_http *http, const struct tt_http_request *
             return TT_OK;
         }
         tt_http_reply_clear(&reply);
-        status = pause_for(seconds, err);
+        status = tt_interrupt_pause(seconds, err);
         if (status != TT_OK)
             return status;
     }

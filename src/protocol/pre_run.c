@@ -22,6 +22,19 @@ void pre_run_clear(struct pre_run *run)
     tt_stop_report_clear(&run->report);
 }
 
+/* Another pre-run may have come to its end after the image was opened here and before the station's memory was locked:
+ * whether the name leads to what that one made by now. */
+static enum tt_status check_overtaken(const struct pre_run *run, const struct tt_state_record *record,
+                                      bool *ret_overtaken, struct tt_error *err)
+{
+    struct tt_image *now TT_CLEANUP(tt_image_free_cleanup) = NULL;
+    struct tt_image_options how = {.platform = run->options->platform};
+    enum tt_status status = tt_image_open(run->options->image, &how, &now, err);
+    if (status == TT_OK)
+        *ret_overtaken = record->image_after && strcmp(record->image_after, tt_image_digest(now)) == 0;
+    return status;
+}
+
 /* The station's own memory: a stop is done once, and what is decrypted already is not decrypted again. */
 static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
 {
@@ -29,7 +42,7 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
     if (status != TT_OK)
         return status;
     const struct tt_state_record *record = tt_state_record(run->state);
-    const char *digest = tt_image_digest(run->visit.image);
+    bool overtaken = false;
     if (record->phase == TT_STATE_DONE && !run->options->again)
         return tt_error_set(
             err, TT_WRONG_STOP,
@@ -38,7 +51,10 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
             run->options->station);
     if (record->phase == TT_STATE_NONE || record->phase == TT_STATE_DONE)
         return TT_OK;
-    if ((record->image_after && strcmp(record->image_after, digest) == 0) || visit_is_decrypted(&run->visit))
+    status = check_overtaken(run, record, &overtaken, err);
+    if (status != TT_OK)
+        return status;
+    if (overtaken || visit_is_decrypted(&run->visit))
         return tt_error_set(err, TT_WRONG_STOP,
                             "%s is decrypted already by an earlier pre-run; go on with running it and post-run",
                             run->options->image);

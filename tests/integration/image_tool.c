@@ -200,12 +200,14 @@ static enum tt_status copy_files(struct tt_image *source, struct tt_image_change
 
 static void say_and_wait(const char *how, const char *now)
 {
+    struct tt_error interrupted;
     if (strncmp(how, now, strlen(now)) != 0 || (how[strlen(now)] && how[strlen(now)] != '+'))
         return;
     printf("%s\n", now);
     fflush(stdout);
-    while (tt_interrupt_signal() == 0)
-        pause();
+    /* pause() would sleep for ever when the signal came just before it. */
+    while (tt_interrupt_pause(60, &interrupted) == TT_OK)
+        ;
 }
 
 static enum tt_status seal_and_commit(struct tt_image_change *change, const char *target, const char *how,

@@ -79,7 +79,7 @@ class Case(unittest.TestCase):
 
     def end(self, process, number):
         process.send_signal(number)
-        process.wait()
+        process.wait(timeout=60)
 
     def load(self, name="train:latest", entries=None, config=None):
         self.engine.load({name: [engines.system_layer(), oci.Layer(RICH if entries is None else entries)]},

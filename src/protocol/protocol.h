@@ -10,11 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "audit/audit.h"
 #include "base/error.h"
 #include "crypto/private_key.h"
 #include "image/execution.h"
 #include "image/image.h"
 #include "train/train.h"
+#include "trust/trust.h"
 
 enum { TT_TOKEN_OPERATION_LIMIT = 4 };
 
@@ -36,6 +38,13 @@ struct tt_content_size {
     uint64_t bytes; /* plaintext */
 };
 
+/* Whose keys are believed. Zeroed, it believes nobody's but the own token's. */
+struct tt_trust_options {
+    const struct tt_trust *store; /* NULL: an empty one */
+    bool train_keys;              /* believe the keys that the train names: loudly, and recorded */
+    bool require_manifest;        /* refuse trains without signed manifests: TT_UNTRUSTED */
+};
+
 /* --- a stop: pre-run and post-run --- */
 
 struct tt_stop_options {
@@ -46,6 +55,8 @@ struct tt_stop_options {
     const char *config_file;  /* post-run: takes this verified configuration instead of the record; NULL for none */
     const char *platform;     /* see struct tt_image_options */
     bool again;               /* repeat a stop that is marked done */
+    struct tt_trust_options trust;
+    struct tt_audit *audit; /* where every use of the key and every decision is recorded; NULL: nowhere */
     struct tt_key_source key;
 };
 
@@ -160,6 +171,7 @@ struct tt_seal_options {
     size_t stop_count;
     struct tt_key_source creator;
     struct tt_key_source builder; /* open NULL: the creator's key */
+    struct tt_audit *audit;       /* as in struct tt_stop_options */
 };
 
 struct tt_seal_report {
@@ -180,7 +192,9 @@ struct tt_results_options {
     const char *source;    /* image reference, or path of a tar file with pht_results/... and train_config.json */
     const char *platform;  /* see struct tt_image_options */
     const char *directory; /* must not exist; appears whole or not at all */
-    bool unfinished;       /* take the results of a train that has not visited all its stops */
+    struct tt_trust_options trust;
+    struct tt_audit *audit; /* as in struct tt_stop_options */
+    bool unfinished;        /* take the results of a train that has not visited all its stops */
     struct tt_key_source key;
 };
 

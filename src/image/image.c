@@ -66,6 +66,12 @@ enum tt_status tt_image_open(const char *reference, const struct tt_image_option
     return status;
 }
 
+static void layer_clear(struct tt_image_layer *layer)
+{
+    free(layer->digest);
+    free(layer->diff_id);
+}
+
 void tt_image_free(struct tt_image *image)
 {
     if (!image)
@@ -73,7 +79,7 @@ void tt_image_free(struct tt_image *image)
     if (image->state)
         image->store->close(image->state);
     for (size_t i = 0; i < image->layer_count; i++)
-        free(image->layers[i].digest);
+        layer_clear(&image->layers[i]);
     free(image->layers);
     free(image->reference);
     free(image->digest);
@@ -104,6 +110,12 @@ const char *tt_image_layer_digest(const struct tt_image *image, size_t index)
 uint64_t tt_image_layer_size(const struct tt_image *image, size_t index)
 {
     return image->layers[index].size;
+}
+
+const char *tt_image_layer_diff_id(const struct tt_image *image, size_t index)
+{
+    const struct tt_image_layer *layer = &image->layers[index];
+    return layer->diff_id ? layer->diff_id : layer->digest;
 }
 
 const struct tt_buffer *tt_image_configuration(const struct tt_image *image)

@@ -50,6 +50,10 @@ const char *tt_image_digest(const struct tt_image *image);
 size_t tt_image_layer_count(const struct tt_image *image);
 const char *tt_image_layer_digest(const struct tt_image *image, size_t index);
 uint64_t tt_image_layer_size(const struct tt_image *image, size_t index);
+/* Of the uncompressed layer, "sha256:...": the only name that all stores have for it. In a layout it is what the
+ * image's configuration says, and true when tt_image_verify_blobs has passed; an engine checked it as it took the
+ * image. */
+const char *tt_image_layer_diff_id(const struct tt_image *image, size_t index);
 
 /* Reads all blobs of the image that were not checked yet and checks digests, sizes and diff_ids. TT_TAMPERED names the
  * blob. May run on another thread beside readers of the image's files. TT_OK where the store shows none. */

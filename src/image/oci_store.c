@@ -42,11 +42,12 @@ static enum tt_status describe(const struct oci_manifest *manifest, struct tt_im
     if (!image->digest || !image->layers)
         return tt_error_memory(err);
     for (size_t i = 0; i < manifest->layer_count; i++) {
-        image->layers[i].size = manifest->layers[i].blob.size;
-        image->layers[i].digest = strdup(manifest->layers[i].blob.digest.text);
-        if (!image->layers[i].digest)
+        struct tt_image_layer *layer = &image->layers[image->layer_count++];
+        layer->size = manifest->layers[i].blob.size;
+        layer->digest = strdup(manifest->layers[i].blob.digest.text);
+        layer->diff_id = strdup(manifest->layers[i].diff_id.text);
+        if (!layer->digest || !layer->diff_id)
             return tt_error_memory(err);
-        image->layer_count++;
     }
     return TT_OK;
 }

@@ -8,6 +8,7 @@
 
 struct tt_image_layer {
     char *digest;
+    char *diff_id; /* NULL: an engine's, which has no other name for a layer; the same as the digest */
     uint64_t size;
 };
 

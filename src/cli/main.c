@@ -1,11 +1,9 @@
-#include <malloc.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "base/interrupt.h"
 #include "cli/command.h"
+#include "cli/harden.h"
 
 static const struct command *const commands[] = {
     &command_pre_run,    &command_post_run,   &command_run,           &command_verify,       &command_inspect,
@@ -14,6 +12,17 @@ static const struct command *const commands[] = {
     &command_key_list,   &command_key_show,   &command_key_delete,    &command_key_rename,   &command_key_check,
     &command_key_export, &command_key_enrol,
 };
+
+/* These write no files and start no programs, and lose the right to before they look at a train. */
+static const struct command *const readers[] = {&command_verify, &command_inspect};
+
+static bool only_reads(const struct command *command)
+{
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
+        if (readers[i] == command)
+            return true;
+    return false;
+}
 
 static void print_overview(void)
 {
@@ -48,15 +57,6 @@ static const struct command *find_command(const char *first, const char *second)
     return NULL;
 }
 
-/* Secrets must not reach a core file or another process of this user; and few threads need few heaps. */
-static void harden(void)
-{
-    struct rlimit none = {0};
-    setrlimit(RLIMIT_CORE, &none);
-    prctl(PR_SET_DUMPABLE, 0);
-    mallopt(M_ARENA_MAX, 2);
-}
-
 /* Ends as whoever sent the signal expects: killed by it, after the cleaning up. The first process of a container
  * cannot be: its signals have no default action. It ends with the status that a shell would show. */
 static void die_of_signal(void)
@@ -86,6 +86,8 @@ static int run_command(const struct command *command, int argc, char **argv)
     struct output output = {0};
     struct tt_error err = TT_ERROR_INIT;
     output_start(&output);
+    if (only_reads(command))
+        harden_read_only();
     enum tt_status status = command->run(&output, argc, argv, &err);
     if (status == TT_OK)
         return flush_output(0, &output, command->name);
@@ -153,7 +155,10 @@ static int fail_usage(int argc, char **argv, const char *word, const char *secon
 
 int main(int argc, char **argv)
 {
-    harden();
+    struct tt_error err = TT_ERROR_INIT;
+    struct output plain = {0};
+    if (harden_process(argc, argv, &err) != TT_OK)
+        return output_failure(&plain, NULL, &err);
     tt_interrupt_catch();
     int words = bring_command_forward(argc, argv);
     const char *word = argc >= 2 ? argv[1] : NULL;

@@ -1,0 +1,142 @@
+#include "cli/harden.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <malloc.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cli/system_calls.h"
+
+enum { KEPT_LIMIT = 64 };
+
+/* A program that runs with rights of another user must not take modules, sockets and folders from this one. */
+static enum tt_status refuse_foreign_rights(struct tt_error *err)
+{
+    if (getuid() == geteuid() && getgid() == getegid())
+        return TT_OK;
+    return tt_error_set(err, TT_USAGE,
+                        "traintoken must not be installed set-user-ID or set-group-ID: whoever starts it chooses the "
+                        "PKCS#11 module; take that bit away, or start it by a service of the station's user");
+}
+
+/* A file that is opened must not become the standard error that messages are written to. */
+static void open_standard_descriptors(void)
+{
+    int descriptor = 0;
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO)
+        descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (descriptor > STDERR_FILENO)
+        close(descriptor);
+    /* Helper programs get them too. */
+    for (int standard = STDIN_FILENO; standard <= STDERR_FILENO; standard++)
+        (void)fcntl(standard, F_SETFD, 0);
+}
+
+/* A number that an argument gives on its own, behind "=" or behind a slash: perhaps a descriptor. -1 where none is. */
+static long number_in(const char *argument)
+{
+    const char *start = strrchr(argument, '=');
+    const char *slash = strrchr(argument, '/');
+    start = slash && (!start || slash > start) ? slash + 1 : start ? start + 1 : argument;
+    if (!isdigit((unsigned char)start[0]))
+        return -1;
+    char *end = NULL;
+    long number = strtol(start, &end, 10);
+    return *end == '\0' && number > STDERR_FILENO && number < 1 << 20 ? number : -1;
+}
+
+static int by_number(const void *one, const void *other)
+{
+    unsigned left = *(const unsigned *)one;
+    unsigned right = *(const unsigned *)other;
+    return (left > right) - (left < right);
+}
+
+/* Descriptors that nobody meant for us could be written to by mistake, or be handed on to a helper program. */
+static void close_stray_descriptors(int argc, char *const *argv)
+{
+    unsigned kept[KEPT_LIMIT];
+    size_t count = 0;
+    for (int i = 1; i < argc && count < KEPT_LIMIT; i++) {
+        long number = number_in(argv[i]);
+        if (number >= 0)
+            kept[count++] = (unsigned)number;
+    }
+    qsort(kept, count, sizeof kept[0], by_number);
+    unsigned next = STDERR_FILENO + 1;
+    for (size_t i = 0; i < count; i++) {
+        if (kept[i] > next)
+            (void)syscall(SYS_close_range, next, kept[i] - 1, 0);
+        (void)fcntl((int)kept[i], F_SETFD, FD_CLOEXEC);
+        next = kept[i] + 1;
+    }
+    (void)syscall(SYS_close_range, next, ~0U, 0);
+}
+
+/* Modules keep PINs in memory of their own. All of it is locked where there is no limit that a module could run into;
+ * secrets of ours are locked one by one in any case (base/secret.h), with a warning where that fails. */
+static void lock_memory(void)
+{
+    struct rlimit limit = {0};
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY)
+        (void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
+enum tt_status harden_process(int argc, char *const *argv, struct tt_error *err)
+{
+    struct rlimit none = {0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+    enum tt_status status = refuse_foreign_rights(err);
+    if (status != TT_OK)
+        return status;
+    umask(umask(077) | 022); /* what is secret is made 0600 where it is made, whatever the umask */
+    open_standard_descriptors();
+    close_stray_descriptors(argc, argv);
+    mallopt(M_ARENA_MAX, 2); /* few threads need few heaps */
+    lock_memory();
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+        system_calls_refuse();
+    return TT_OK;
+}
+
+/* --- Landlock --- */
+
+static const uint64_t WRITING =
+    LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
+    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
+    LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+
+static void allow(int rules, const char *path, uint64_t access)
+{
+    struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = open(path, O_PATH | O_CLOEXEC)};
+    if (rule.parent_fd < 0)
+        return;
+    (void)syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+    close(rule.parent_fd);
+}
+
+void harden_read_only(void)
+{
+    struct landlock_ruleset_attr wanted = {.handled_access_fs = WRITING};
+    int rules = (int)syscall(SYS_landlock_create_ruleset, &wanted, sizeof wanted, 0);
+    if (rules < 0)
+        return;
+    const char *temporary = secure_getenv("TMPDIR");
+    allow(rules, temporary && temporary[0] ? temporary : "/var/tmp",
+          LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE);
+    allow(rules, "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE);
+    (void)syscall(SYS_landlock_restrict_self, rules, 0);
+    close(rules);
+}

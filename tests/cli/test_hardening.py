@@ -1,0 +1,151 @@
+"""What the process gives up before it looks at anything from outside, seen from outside while it waits for an engine
+that never answers."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import unittest
+
+from support.station import PIN, PROGRAM, SANITIZED, Case
+
+PROBE = os.environ.get("TT_PROBE_LIBRARY")
+NOBODY = 65534
+
+
+class Waiting(Case):
+    def setUp(self):
+        super().setUp()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(f"{self.work}/s")
+        self.listener.listen(8)
+        self.addCleanup(self.listener.close)
+
+    def start(self, *argv, close=(), **how):
+        """A process of traintoken that has asked the engine and waits. `close`: standard descriptors that it lacks."""
+        def without():
+            for descriptor in close:
+                os.close(descriptor)
+
+        env = self.environment(DOCKER_HOST=f"unix://{self.work}/s", PRIVATE_KEY_PASSWORD=PIN, **how.pop("env", {}))
+        child = subprocess.Popen([PROGRAM, *argv], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, preexec_fn=without, **how)
+        self.addCleanup(child.communicate)
+        self.addCleanup(child.kill)
+        self.listener.settimeout(30)
+        self.connection, _ = self.listener.accept()
+        self.addCleanup(self.connection.close)
+        return child
+
+    def stop(self, *more):
+        return ("pre-run", "--station", "alpha", "--key", "pkcs11:token=none", *more, "train")
+
+    def descriptors(self, child):
+        return {int(name): os.readlink(f"/proc/{child.pid}/fd/{name}") for name in os.listdir(f"/proc/{child.pid}/fd")}
+
+    def facts(self, child):
+        with open(f"/proc/{child.pid}/status", encoding="ascii") as stream:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
+
+    def test_stray_descriptors(self):
+        with contextlib.ExitStack() as files:
+            # Opened last to first, so that none has the number of another.
+            stray, path, meant = (files.enter_context(open("/etc/hostname", "rb")) for _ in range(3))
+            numbers = {}
+            for name, one, number in (("stray", stray, 150), ("path", path, 160), ("meant", meant, 170)):
+                os.dup2(one.fileno(), number)
+                files.callback(os.close, number)
+                numbers[name] = number
+            child = self.start(*self.stop("--pin-fd", "170", "--state=/dev/fd/160"),
+                               pass_fds=tuple(numbers.values()))
+            found = self.descriptors(child)
+        self.assertNotIn(150, found)
+        self.assertEqual({found.get(160), found.get(170)}, {"/etc/hostname"})
+
+    def test_standard_descriptors(self):
+        child = self.start(*self.stop(), close=(0, 1, 2))
+        found = self.descriptors(child)
+        self.assertEqual([found[number] for number in range(3)], ["/dev/null"] * 3)
+
+    def test_cores_and_privileges(self):
+        child = self.start(*self.stop())
+        with open(f"/proc/{child.pid}/limits", encoding="ascii") as stream:
+            limit = next(line.split() for line in stream if line.startswith("Max core file size"))
+        self.assertEqual(limit[4:6], ["0", "0"])
+        facts = self.facts(child)
+        self.assertEqual(facts["NoNewPrivs"], "1")
+        self.assertEqual(facts["Umask"].strip()[-2:], "22")
+        if not SANITIZED:
+            self.assertEqual(facts["Seccomp"], "2", "the filter of system calls is not there")
+
+    def test_umask_is_not_widened(self):
+        child = self.start(*self.stop(), umask=0o077)
+        self.assertEqual(self.facts(child)["Umask"].strip()[-2:], "77")
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to be two users")
+    def test_not_readable_by_its_user(self):
+        """Another process of the same user cannot look into its memory."""
+        os.chmod(self.work, 0o755)
+        os.chmod(f"{self.work}/s", 0o777)
+        child = self.start(*self.stop("--state", "/nowhere"), user=NOBODY, group=NOBODY, extra_groups=[])
+        reader = subprocess.run(["cat", f"/proc/{child.pid}/environ"], user=NOBODY, group=NOBODY, extra_groups=[],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertNotEqual(reader.returncode, 0)
+        self.assertNotIn(PIN.encode(), reader.stdout)
+
+    # ------------------------------------------------------------------------------------------ what may still be done
+
+    @unittest.skipUnless(PROBE, "this build has no library to preload")
+    def test_rights(self):
+        """A command that only reads can write and start nothing; nobody can trace."""
+        for command, writes in ((("verify", "train"), False), (("inspect", "train"), False), (self.stop(), True)):
+            with self.subTest(command[0]):
+                path = f"{self.work}/written"
+                child = self.start(*command, env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": path})
+                child.kill()
+                said = child.communicate()[1].decode()
+                word = "may" if writes else "may not"
+                self.assertEqual([line for line in said.splitlines() if line.startswith("probe ")],
+                                 [f"probe write {word}", "probe read may", f"probe execute {word}",
+                                  "probe trace may not"], said)
+                self.assertEqual(os.path.exists(path), writes)
+
+    @unittest.skipUnless(PROBE, "this build has no library to preload")
+    def test_temporary_files_stay_possible(self):
+        child = self.start("verify", "train", env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": f"{self.tmp}/written"})
+        child.kill()
+        self.assertIn(b"probe write may\n", child.communicate()[1])
+        os.remove(f"{self.tmp}/written")
+
+
+class Program(Case):
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to be two users")
+    def test_set_user_id(self):
+        for mode, word in ((0o4755, "set-user-ID"), (0o2755, "set-user-ID or set-group-ID")):
+            copy = f"{self.work}/traintoken"
+            shutil.copy(PROGRAM, copy)
+            os.chmod(copy, mode)
+            os.chmod(self.work, 0o755)
+            done = subprocess.run([copy, "--version"], user=NOBODY, group=NOBODY, extra_groups=[],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(word, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+    @unittest.skipIf(SANITIZED, "sanitizers choose otherwise")
+    def test_how_it_is_linked(self):
+        said = subprocess.run(["readelf", "-W", "-h", "-l", "-d", PROGRAM], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout
+        self.assertIn("DYN (Position-Independent Executable", said)
+        self.assertIn("GNU_RELRO", said)
+        self.assertRegex(said, r"Flags: NOW.*PIE")
+        stack = next(line for line in said.splitlines() if "GNU_STACK" in line)
+        self.assertNotIn("E", stack.split()[-2], "the stack is executable")
+        names = subprocess.run(["nm", "-D", PROGRAM], stdout=subprocess.PIPE, text=True, check=True).stdout
+        self.assertIn("__stack_chk_fail", names)
+        self.assertRegex(names, "__[a-z]+_chk")
+
+
+if __name__ == "__main__":
+    unittest.main()

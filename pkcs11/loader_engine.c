@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "pkcs11/ckr.h"
 #include "pkcs11/loader.h"
+#include "pkcs11/module.h"
 
 /* What the errors of libp11's engine are said to come from where they are Cryptoki's. */
 static const char *const errors_of = "PKCS#11 module";
@@ -153,6 +154,9 @@ static enum tt_status set_up(struct loader *loader, const struct tt_loader_reque
         ENGINE_ctrl_cmd(engine, "QUIET", 0, NULL, NULL, 1);
     if (knows(engine, "MODULE_PATH") && ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", request->module, 0) != 1)
         return tt_loader_refuse("engine", id, "does not take a module", err);
+    const char *arguments = tt_module_arguments(request->module);
+    if (arguments && knows(engine, "INIT_ARGS") && ENGINE_ctrl_cmd_string(engine, "INIT_ARGS", arguments, 0) != 1)
+        return tt_loader_refuse("engine", id, "does not take arguments for the module", err);
     if (knows(engine, "SET_USER_INTERFACE") && knows(engine, "SET_CALLBACK_DATA") &&
         (ENGINE_ctrl_cmd(engine, "SET_USER_INTERFACE", 0, loader->pin.ui, NULL, 0) != 1 ||
          ENGINE_ctrl_cmd(engine, "SET_CALLBACK_DATA", 0, &loader->pin, NULL, 0) != 1))

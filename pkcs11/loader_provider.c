@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "pkcs11/ckr.h"
 #include "pkcs11/loader.h"
+#include "pkcs11/module.h"
 
 struct loader {
     OSSL_LIB_CTX *library; /* of its own: unloaded from the global one at exit, the provider crashes */
@@ -187,7 +188,12 @@ static enum tt_status put_settings(struct tt_buffer *text, const char *name, con
         status = put_system_settings(text, name, err);
     if (status == TT_OK)
         status = put_setting(text, "pkcs11-module-path", module, err);
-    return status;
+    const char *arguments = tt_module_arguments(module);
+    if (status != TT_OK || !arguments)
+        return status;
+    if (strpbrk(arguments, "\r\n"))
+        return tt_error_set(err, TT_USAGE, "TRAINTOKEN_MODULE_ARGUMENTS is more than one line");
+    return put_setting(text, "pkcs11-module-init-args", arguments, err); /* replaces the system's own */
 }
 
 static bool configure(OSSL_LIB_CTX *library, const struct tt_buffer *text)

@@ -80,6 +80,20 @@ enum tt_status tt_module_path(const char *wanted, const struct tt_pkcs11_uri *ur
 
 /* Loading. */
 
+const char *tt_module_arguments(const char *path)
+{
+    const char *arguments = getenv("TRAINTOKEN_MODULE_ARGUMENTS");
+    return arguments && *arguments && strcmp(path, TT_P11KIT_PROXY) != 0 ? arguments : NULL;
+}
+
+const char *tt_module_arguments_advice(const char *path, unsigned long value)
+{
+    return value != CKR_ARGUMENTS_BAD ? ""
+           : tt_module_arguments(path)
+               ? ": it does not take what TRAINTOKEN_MODULE_ARGUMENTS says"
+               : ": it wants arguments, which TRAINTOKEN_MODULE_ARGUMENTS gives it (docs/tokens.md)";
+}
+
 /* libp11 would print what the linker says; so it is asked here first. The module then stays mapped until the process
  * ends: several cannot stand being unloaded while their threads or exit handlers are still to run. */
 static enum tt_status open_library(const char *path, struct tt_error *err)
@@ -106,14 +120,21 @@ static const char *advice_for(const char *path)
                : "";
 }
 
+static enum tt_status fail_to_initialize(const char *path, unsigned long value, struct tt_error *err)
+{
+    return tt_ckr_error(value, err, "the PKCS#11 module %s cannot be initialized%s", path,
+                        tt_module_arguments_advice(path, value));
+}
+
 static enum tt_status initialize(struct tt_pkcs11_module *module, struct tt_error *err)
 {
     ERR_clear_error();
     module->context = PKCS11_CTX_new();
     if (!module->context)
         return tt_error_memory(err);
+    PKCS11_CTX_init_args(module->context, tt_module_arguments(module->path));
     if (PKCS11_CTX_load(module->context, module->path) != 0)
-        return tt_ckr_error(tt_ckr_take(), err, "the PKCS#11 module %s cannot be initialized", module->path);
+        return fail_to_initialize(module->path, tt_ckr_take(), err);
     module->is_initialized = true;
     tt_libp11_guard(module->context);
     ERR_clear_error(); /* loading leaves errors behind that mean nothing */
@@ -172,20 +193,21 @@ void tt_module_free(struct tt_pkcs11_module *module)
 
 enum tt_status tt_module_check_library(const char *path, const struct tt_pkcs11_uri *uri, struct tt_error *err)
 {
-    CK_FUNCTION_LIST *functions = p11_kit_module_load(path, P11_KIT_MODULE_CRITICAL);
+    CK_FUNCTION_LIST *functions = p11_kit_module_load(path, P11_KIT_MODULE_CRITICAL | P11_KIT_MODULE_UNMANAGED);
     if (!functions)
         return tt_error_set(err, TT_USAGE,
                             "the key's URI names a library, which only a module named by --module or module-path can "
                             "be compared with");
     CK_INFO info = {0};
-    CK_RV outcome = p11_kit_module_initialize(functions);
+    CK_C_INITIALIZE_ARGS arguments = {.flags = CKF_OS_LOCKING_OK, .pReserved = (void *)tt_module_arguments(path)};
+    CK_RV outcome = functions->C_Initialize(&arguments);
     if (outcome == CKR_OK) {
         outcome = functions->C_GetInfo(&info);
-        p11_kit_module_finalize(functions);
+        functions->C_Finalize(NULL);
     }
     p11_kit_module_release(functions);
     if (outcome != CKR_OK)
-        return tt_ckr_error(outcome, err, "the PKCS#11 module %s cannot be initialized", path);
+        return fail_to_initialize(path, outcome, err);
     if (!tt_uri_matches_library(uri, &info))
         return tt_error_set(err, TT_TOKEN,
                             "the module %s is not the library that the key's URI names: it is '%.32s' of '%.32s', "

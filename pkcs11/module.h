@@ -21,6 +21,13 @@ struct tt_pkcs11_module {
 TT_MUST_USE enum tt_status tt_module_path(const char *wanted, const struct tt_pkcs11_uri *uri, char **ret_path,
                                           struct tt_error *err);
 
+/* What the module at `path` is to be initialized with (the pReserved of C_Initialize), NULL for nothing: some need to
+ * be told of their database. TRAINTOKEN_MODULE_ARGUMENTS; not for p11-kit's proxy, whose modules have files of their
+ * own. */
+const char *tt_module_arguments(const char *path);
+/* What to add to the message that it cannot be initialized; CKR_ARGUMENTS_BAD is about such arguments. */
+const char *tt_module_arguments_advice(const char *path, unsigned long value);
+
 /* Loads and initializes it and lists its slots. TT_TOKEN when it cannot be. */
 TT_MUST_USE enum tt_status tt_module_load(const char *path, struct tt_pkcs11_module **ret_module, struct tt_error *err);
 /* C_Finalize and unload. */

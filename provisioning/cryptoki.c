@@ -41,11 +41,13 @@ enum tt_status tt_cryptoki_load(const char *wanted, const struct tt_pkcs11_uri *
         status = open_library(cryptoki, err);
     if (status != TT_OK)
         return status;
+    arguments.pReserved = (void *)tt_module_arguments(cryptoki->path);
     int turn = tt_module_turn(cryptoki->path);
     CK_RV outcome = cryptoki->functions->C_Initialize(&arguments);
     tt_close_cleanup(&turn);
     if (outcome != CKR_OK && outcome != CKR_CRYPTOKI_ALREADY_INITIALIZED)
-        return tt_ckr_error(outcome, err, "the PKCS#11 module %s cannot be initialized", cryptoki->path);
+        return tt_ckr_error(outcome, err, "the PKCS#11 module %s cannot be initialized%s", cryptoki->path,
+                            tt_module_arguments_advice(cryptoki->path, outcome));
     cryptoki->is_initialized = outcome == CKR_OK;
     *ret_cryptoki = TT_TAKE(cryptoki);
     return TT_OK;

@@ -1,7 +1,9 @@
 /*
- * Makes odd keys in throw-away tokens, for tests: what pkcs11-tool cannot make. Usage:
+ * Makes keys in throw-away tokens, for tests: what pkcs11-tool cannot make. Usage:
  *   make_key MODULE TOKEN-LABEL PIN OBJECT-LABEL ID-HEX KIND
- * The kinds are told in the script softhsm. Talks to the module directly; libp11 is not in this process.
+ * KIND is rsa2048, rsa3072 or rsa4096 to generate a sound pair, import:FILE for a private key that is there (PKCS #1 in
+ * DER), or an odd one that the script softhsm tells of. An empty PIN is no login. What TRAINTOKEN_MODULE_ARGUMENTS says
+ * goes to the module. Talks to the module directly; libp11 is not in this process.
  */
 #include <p11-kit/pkcs11.h>
 
@@ -31,7 +33,8 @@ static void load(const char *path)
     }
     memcpy(&get, &symbol, sizeof get); /* ISO C has no cast from an object to a function pointer */
     check(get(&module), "C_GetFunctionList");
-    check(module->C_Initialize(NULL), "C_Initialize");
+    CK_C_INITIALIZE_ARGS arguments = {.flags = CKF_OS_LOCKING_OK, .pReserved = getenv("TRAINTOKEN_MODULE_ARGUMENTS")};
+    check(module->C_Initialize(&arguments), "C_Initialize");
 }
 
 static CK_SLOT_ID find_slot(const char *label)
@@ -63,7 +66,7 @@ static int is(const struct plan *plan, const char *kind)
     return strcmp(plan->kind, kind) == 0;
 }
 
-enum { ATTRIBUTES = 16 };
+enum { ATTRIBUTES = 24 };
 
 struct template
 {
@@ -84,13 +87,86 @@ static void add_flag(struct template *template, CK_ATTRIBUTE_TYPE type, int valu
     add(template, type, value ? &yes : &no, sizeof yes);
 }
 
+/* Both halves: what they are called, and what every private one is. */
+static void describe(struct template *public_half, struct template *private_half, struct plan *plan)
+{
+    for (int i = 0; i < 2; i++) {
+        struct template *half = i == 0 ? public_half : private_half;
+        add(half, CKA_LABEL, plan->label, strlen(plan->label));
+        add(half, CKA_ID, plan->id, plan->id_length);
+        add_flag(half, CKA_TOKEN, 1);
+    }
+    add_flag(public_half, CKA_PRIVATE, is(plan, "hidden"));
+    add_flag(private_half, CKA_SIGN, !is(plan, "no-sign"));
+    add_flag(private_half, CKA_PRIVATE, !is(plan, "open"));
+    add_flag(private_half, CKA_SENSITIVE, 1);
+    add_flag(private_half, CKA_EXTRACTABLE, 0);
+}
+
+/* Reads the next value of DER with that tag, steps over it (into it, if it is a sequence), and gives its content. */
+static CK_BYTE *der_step(CK_BYTE **place, const CK_BYTE *end, CK_BYTE tag, CK_ULONG *ret_length)
+{
+    CK_BYTE *at = *place;
+    CK_ULONG length = end - at >= 2 ? at[1] : 0;
+    int more = length > 0x80 && length <= 0x83 ? (int)length - 0x80 : 0;
+    if (end - at < 2 + more || at[0] != tag || (length >= 0x80 && !more))
+        check(CKR_DATA_INVALID, "the file is no PKCS #1 key in DER");
+    at += 2;
+    if (more)
+        for (length = 0; more > 0; more--)
+            length = length << 8 | *at++;
+    if (length > (CK_ULONG)(end - at))
+        check(CKR_DATA_LEN_RANGE, "the file is cut short");
+    *place = tag == 0x30 ? at : at + length;
+    *ret_length = length;
+    return at;
+}
+
+static void import(CK_SESSION_HANDLE session, struct plan *plan)
+{
+    static const CK_ATTRIBUTE_TYPE numbers[] = {CKA_MODULUS,    CKA_PUBLIC_EXPONENT, CKA_PRIVATE_EXPONENT,
+                                                CKA_PRIME_1,    CKA_PRIME_2,         CKA_EXPONENT_1,
+                                                CKA_EXPONENT_2, CKA_COEFFICIENT};
+    CK_BYTE der[8192];
+    FILE *file = fopen(plan->kind + strlen("import:"), "rb");
+    CK_BYTE *at = der;
+    const CK_BYTE *end = der + (file ? fread(der, 1, sizeof der, file) : 0);
+    CK_ULONG length;
+    CK_OBJECT_CLASS classes[] = {CKO_PUBLIC_KEY, CKO_PRIVATE_KEY};
+    CK_KEY_TYPE type = CKK_RSA;
+    struct template halves[2] = {{.count = 0}, {.count = 0}};
+
+    if (file)
+        fclose(file);
+    der_step(&at, end, 0x30, &length);
+    der_step(&at, end, 0x02, &length); /* version */
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        CK_BYTE *number = der_step(&at, end, 0x02, &length);
+        while (length > 1 && *number == 0) { /* a sign, which Cryptoki's numbers have not */
+            number++;
+            length--;
+        }
+        add(&halves[1], numbers[i], number, length);
+        if (i < 2)
+            add(&halves[0], numbers[i], number, length);
+    }
+    describe(&halves[0], &halves[1], plan);
+    add_flag(&halves[1], CKA_DECRYPT, 1);
+    for (int i = 0; i < 2; i++) {
+        CK_OBJECT_HANDLE made;
+        add(&halves[i], CKA_CLASS, &classes[i], sizeof classes[i]);
+        add(&halves[i], CKA_KEY_TYPE, &type, sizeof type);
+        check(module->C_CreateObject(session, halves[i].list, halves[i].count, &made), "C_CreateObject");
+    }
+}
+
 static void generate(CK_SESSION_HANDLE session, struct plan *plan)
 {
     static CK_BYTE p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}; /* prime256v1 */
     static CK_BYTE ed25519[] = {0x13, 0x0c, 'e', 'd', 'w', 'a', 'r', 'd', 's', '2', '5', '5', '1', '9'};
     static CK_BYTE exponent[] = {1, 0, 1};
     static CK_MECHANISM_TYPE allowed[] = {CKM_RSA_PKCS, CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS};
-    CK_ULONG bits = is(plan, "rsa1024") ? 1024 : 2048;
+    CK_ULONG bits = strncmp(plan->kind, "rsa", 3) == 0 ? strtoul(plan->kind + 3, NULL, 10) : 2048;
     CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
     struct template public_half = {.count = 0};
     struct template private_half = {.count = 0};
@@ -104,17 +180,7 @@ static void generate(CK_SESSION_HANDLE session, struct plan *plan)
         add(&public_half, CKA_PUBLIC_EXPONENT, exponent, sizeof exponent);
         add_flag(&private_half, CKA_DECRYPT, !is(plan, "no-decrypt"));
     }
-    for (int i = 0; i < 2; i++) {
-        struct template *half = i == 0 ? &public_half : &private_half;
-        add(half, CKA_LABEL, plan->label, strlen(plan->label));
-        add(half, CKA_ID, plan->id, plan->id_length);
-        add_flag(half, CKA_TOKEN, 1);
-    }
-    add_flag(&public_half, CKA_PRIVATE, is(plan, "hidden"));
-    add_flag(&private_half, CKA_SIGN, !is(plan, "no-sign"));
-    add_flag(&private_half, CKA_PRIVATE, !is(plan, "open"));
-    add_flag(&private_half, CKA_SENSITIVE, 1);
-    add_flag(&private_half, CKA_EXTRACTABLE, 0);
+    describe(&public_half, &private_half, plan);
     if (is(plan, "always-authenticate"))
         add_flag(&private_half, CKA_ALWAYS_AUTHENTICATE, 1);
     if (is(plan, "no-raw"))
@@ -138,12 +204,13 @@ static void read_id(struct plan *plan, const char *hex)
 
 static int is_kind(const char *kind)
 {
-    static const char *const kinds[] = {"ec",     "ed25519", "rsa1024", "no-decrypt", "no-sign", "always-authenticate",
-                                        "hidden", "no-raw",  "open"};
+    static const char *const kinds[] = {"rsa2048", "rsa3072",    "rsa4096", "ec",
+                                        "ed25519", "rsa1024",    "hidden",  "always-authenticate",
+                                        "no-sign", "no-decrypt", "no-raw",  "open"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kind, kinds[i]) == 0)
             return 1;
-    return 0;
+    return strncmp(kind, "import:", strlen("import:")) == 0;
 }
 
 int main(int argc, char **argv)
@@ -158,8 +225,12 @@ int main(int argc, char **argv)
     CK_SESSION_HANDLE session;
     check(module->C_OpenSession(find_slot(argv[2]), CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session),
           "C_OpenSession");
-    check(module->C_Login(session, CKU_USER, (CK_UTF8CHAR *)argv[3], strlen(argv[3])), "C_Login");
-    generate(session, &plan);
+    if (*argv[3])
+        check(module->C_Login(session, CKU_USER, (CK_UTF8CHAR *)argv[3], strlen(argv[3])), "C_Login");
+    if (strncmp(plan.kind, "import:", strlen("import:")) == 0)
+        import(session, &plan);
+    else
+        generate(session, &plan);
     check(module->C_Finalize(NULL), "C_Finalize");
     return 0;
 }

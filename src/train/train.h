@@ -69,8 +69,11 @@ struct tt_train {
     bool has_result_hash;
     uint8_t result_hash[TT_TRAIN_HASH_SIZE];
     struct tt_bytes result_signature; /* data NULL when absent */
-    struct tt_buffer text;            /* the configuration as it was read; tt_train_set_* change it */
-    size_t *route_element;            /* for each stop, its element in the text's route array (any order there) */
+    bool has_manifests;               /* the member "traintoken" has an array of them */
+    char **manifests;                 /* envelopes as compact JSON, nothing of them checked: the creator's first */
+    size_t manifest_count;
+    struct tt_buffer text; /* the configuration as it was read; tt_train_set_* change it */
+    size_t *route_element; /* for each stop, its element in the text's route array (any order there) */
 };
 
 /* Parses and validates. TT_MALFORMED names the member ("route[2].index"). */
@@ -99,6 +102,8 @@ TT_MUST_USE enum tt_status tt_train_set_stop_key(struct tt_train *train, size_t 
                                                  size_t length, struct tt_error *err);
 TT_MUST_USE enum tt_status tt_train_set_creator_key(struct tt_train *train, const uint8_t *encrypted_key, size_t length,
                                                     struct tt_error *err);
+/* Adds an envelope (a JSON object) as the last of the manifests, with the member "traintoken" where there is none. */
+TT_MUST_USE enum tt_status tt_train_add_manifest(struct tt_train *train, const char *envelope, struct tt_error *err);
 
 /* What seal puts into a new configuration. Text is UTF-8; keys are PEM SubjectPublicKeyInfo text. */
 struct tt_train_plan {

@@ -161,7 +161,7 @@ static enum tt_status enter(const struct place *place, const char *member, enum 
         return malformed(place, member, "is not an object");
     ret_inner->object = item;
     ret_inner->err = place->err;
-    snprintf(ret_inner->prefix, sizeof ret_inner->prefix, "%.36s%.9s.", place->prefix, member);
+    snprintf(ret_inner->prefix, sizeof ret_inner->prefix, "%.36s%.10s.", place->prefix, member);
     return TT_OK;
 }
 
@@ -398,6 +398,33 @@ static enum tt_status parse_files(const struct place *root, struct tt_train *tra
     return status;
 }
 
+/* The extension of docs/protocol.md, section 13. */
+static enum tt_status parse_manifests(const struct place *root, struct tt_train *train)
+{
+    struct place extension;
+    const cJSON *list = NULL;
+    enum tt_status status = enter(root, "traintoken", OPTIONAL, &extension);
+    if (status == TT_OK && extension.object)
+        status = find(&extension, "manifests", OPTIONAL, &list);
+    if (status != TT_OK || !list)
+        return status;
+    if (!cJSON_IsArray(list))
+        return malformed(&extension, "manifests", "is not an array");
+    train->has_manifests = true;
+    train->manifests = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *train->manifests);
+    if (!train->manifests)
+        return tt_error_memory(root->err);
+    for (const cJSON *item = list->child; item; item = item->next) {
+        if (!cJSON_IsObject(item))
+            return malformed(&extension, "manifests", "holds something that is not an object");
+        char *text = cJSON_PrintUnformatted(item);
+        if (!text)
+            return tt_error_memory(root->err);
+        train->manifests[train->manifest_count++] = text;
+    }
+    return TT_OK;
+}
+
 static enum tt_status parse_root(const struct place *root, struct tt_train *train)
 {
     if (!cJSON_IsObject(root->object))
@@ -415,6 +442,8 @@ static enum tt_status parse_root(const struct place *root, struct tt_train *trai
         status = parse_files(root, train);
     if (status == TT_OK)
         status = parse_hashes(root, train);
+    if (status == TT_OK)
+        status = parse_manifests(root, train);
     return status;
 }
 
@@ -473,6 +502,9 @@ void tt_train_free(struct tt_train *train)
     free(train->files);
     free(train->signature.data);
     free(train->result_signature.data);
+    for (size_t i = 0; i < train->manifest_count; i++)
+        free(train->manifests[i]);
+    free(train->manifests);
     tt_buffer_clear(&train->text);
     free(train->route_element);
     free(train);

@@ -131,6 +131,43 @@ enum tt_status tt_train_set_creator_key(struct tt_train *train, const uint8_t *e
     return set_key(train, steps, 2, &train->creator_encrypted_key, encrypted_key, length, err);
 }
 
+/* The array's elements as one text, with one more. */
+static enum tt_status join_manifests(const struct tt_train *train, const char *envelope, struct tt_buffer *array,
+                                     struct tt_error *err)
+{
+    enum tt_status status = tt_buffer_append(array, "[", 1, err);
+    for (size_t i = 0; status == TT_OK && i < train->manifest_count; i++)
+        status = tt_buffer_printf(array, err, "%s,", train->manifests[i]);
+    return status == TT_OK ? tt_buffer_printf(array, err, "%s]", envelope) : status;
+}
+
+static enum tt_status put_manifests(struct tt_train *train, const char *array, struct tt_error *err)
+{
+    const struct tt_json_step steps[] = {{.member = "traintoken"}, {.member = "manifests"}};
+    if (train->has_manifests)
+        return put_text(&train->text, steps, 2, array, err);
+    char *object TT_CLEANUP(tt_free_cleanup) = tt_text_format("{\"manifests\":%s}", array);
+    return put_text(&train->text, steps, 1, object, err);
+}
+
+enum tt_status tt_train_add_manifest(struct tt_train *train, const char *envelope, struct tt_error *err)
+{
+    struct tt_buffer array TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(TT_TRAIN_CONFIG_LIMIT);
+    char *copy TT_CLEANUP(tt_free_cleanup) = strdup(envelope);
+    char **longer = copy ? realloc(train->manifests, (train->manifest_count + 1) * sizeof *longer) : NULL;
+    if (!longer)
+        return tt_error_memory(err);
+    train->manifests = longer;
+    enum tt_status status = join_manifests(train, envelope, &array, err);
+    if (status == TT_OK)
+        status = put_manifests(train, (const char *)array.data, err);
+    if (status != TT_OK)
+        return status;
+    train->manifests[train->manifest_count++] = TT_TAKE(copy);
+    train->has_manifests = true;
+    return TT_OK;
+}
+
 /* --- a new configuration --- */
 
 /* Writes line after line; the first failure stays, so that a document reads as one piece. */

@@ -110,6 +110,42 @@ enum tt_status tt_file_replace(int folder, const char *name, const void *data, s
     return status;
 }
 
+bool tt_file_name_encode(const char *id, size_t limit, struct tt_buffer *name)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    size_t before = name->length;
+    for (const char *place = id; *place; place++) {
+        bool keep = strchr(plain, *place) && !(place == id && *place == '.');
+        if (tt_buffer_printf(name, NULL, keep ? "%c" : "%%%02X", (unsigned char)*place) != TT_OK)
+            return false;
+        if (name->length - before > limit)
+            return false;
+    }
+    return name->length > before;
+}
+
+char *tt_file_name_decode(const char *name)
+{
+    struct tt_buffer again TT_CLEANUP(tt_buffer_clear) = {0};
+    size_t length = strlen(name);
+    char *id TT_CLEANUP(tt_free_cleanup) = malloc(length + 1);
+    size_t used = 0;
+    for (size_t i = 0; id && i < length; i++) {
+        unsigned byte = (unsigned char)name[i];
+        if (byte == '%' && (i + 2 >= length || sscanf(&name[i + 1], "%2x", &byte) != 1))
+            return NULL;
+        i += name[i] == '%' ? 2 : 0;
+        id[used++] = (char)byte;
+    }
+    if (!id)
+        return NULL;
+    id[used] = '\0';
+    /* Ids have one name each: what does not come out again is none. */
+    if (!tt_file_name_encode(id, length, &again) || again.length != length || memcmp(again.data, name, length) != 0)
+        return NULL;
+    return TT_TAKE(id);
+}
+
 enum tt_status tt_file_unnamed(const char *folder, int *ret_descriptor, struct tt_error *err)
 {
     int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

@@ -2,6 +2,7 @@
 #ifndef TT_BASE_FILE_H
 #define TT_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -26,6 +27,13 @@ TT_MUST_USE enum tt_status tt_file_read_at(int descriptor, uint64_t offset, void
  * rename, fsync of the folder. TT_STORE on failure. */
 TT_MUST_USE enum tt_status tt_file_replace(int folder, const char *name, const void *data, size_t length, mode_t mode,
                                            struct tt_error *err);
+
+/* Appends `id` as a file name: RFC 3986 percent-encoding, and of a leading dot too, so that no id leads elsewhere, is
+ * hidden or is another one's. False when it is empty, or longer than `limit` bytes or what `name` may hold. */
+TT_MUST_USE bool tt_file_name_encode(const char *id, size_t limit, struct tt_buffer *name);
+/* The id whose name this is, in new memory; NULL for a name that tt_file_name_encode does not make, or out of memory.
+ */
+char *tt_file_name_decode(const char *name);
 
 /* A new file without a name in `folder` (O_TMPFILE, or made and unlinked at once where that is missing): gone with
  * its last descriptor, whatever happens. TT_STORE on failure. */

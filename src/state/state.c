@@ -45,27 +45,12 @@ enum tt_status tt_state_default_folder(char **ret_folder, struct tt_error *err)
     return TT_OK;
 }
 
-/* The station id as a file name: RFC 3986 percent-encoding, and of a leading dot too. */
-static enum tt_status encode_station(const char *station, struct tt_buffer *name, struct tt_error *err)
-{
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-    enum tt_status status = TT_OK;
-    for (size_t i = 0; station[i] && status == TT_OK; i++) {
-        bool keep = strchr(plain, station[i]) && !(i == 0 && station[i] == '.');
-        status = tt_buffer_printf(name, err, keep ? "%c" : "%%%02X", (unsigned char)station[i]);
-    }
-    if (status == TT_OK && (name->length == 0 || name->length > STATION_NAME_LIMIT))
-        return tt_error_set(err, TT_STORE, "the station id '%s' is empty or too long for a file name", station);
-    return status;
-}
-
 static enum tt_status name_all(struct tt_state *state, const char *folder, const uint8_t *session_id,
                                const char *station, struct tt_error *err)
 {
     struct tt_buffer encoded TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
-    enum tt_status status = encode_station(station, &encoded, err);
-    if (status != TT_OK)
-        return status;
+    if (!tt_file_name_encode(station, STATION_NAME_LIMIT, &encoded))
+        return tt_error_set(err, TT_STORE, "the station id '%s' is empty or too long for a file name", station);
     size_t length = strlen(folder);
     if (length == 0)
         return tt_error_set(err, TT_USAGE, "the name of the folder for the station's memory is empty");

@@ -17,6 +17,7 @@ struct tt_pkcs11_source {
     bool may_prompt;
     bool keep_pin;
     struct tt_secret *kept_pin; /* the one that served; NULL before */
+    char *asked;                /* the URI without its query */
     char *key_uri;              /* facts, owned */
     char *token;
     char *serial;
@@ -55,6 +56,17 @@ static char *copy_text(const char *text)
     return strdup(text ? text : "");
 }
 
+/* The URI as it was given, without its query and without a PIN that was put elsewhere. */
+static char *without_pin(const char *uri)
+{
+    char *copy = strdup(uri);
+    if (copy) {
+        tt_pkcs11_uri_hide_pin(copy);
+        copy[strcspn(copy, "?")] = '\0';
+    }
+    return copy;
+}
+
 enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options, struct tt_pkcs11_source **ret_source,
                                     struct tt_error *err)
 {
@@ -70,7 +82,8 @@ enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options, str
                                "pin-source is safer");
     struct tt_pkcs11_source *source = calloc(1, sizeof *source);
     char *module TT_CLEANUP(tt_free_cleanup) = options->module ? strdup(options->module) : NULL;
-    if (!source || (options->module && !module)) {
+    char *asked TT_CLEANUP(tt_free_cleanup) = without_pin(options->uri);
+    if (!source || !asked || (options->module && !module)) {
         free(source);
         return tt_error_memory(err);
     }
@@ -81,6 +94,7 @@ enum tt_status tt_pkcs11_source_new(const struct tt_pkcs11_options *options, str
     }
     source->uri = TT_TAKE(uri);
     source->module = TT_TAKE(module);
+    source->asked = TT_TAKE(asked);
     source->loader = loader;
     source->pin_fd = options->pin_fd;
     source->last_pin_try = options->last_pin_try;
@@ -111,6 +125,7 @@ void tt_pkcs11_source_free(struct tt_pkcs11_source *source)
     tt_secret_free(source->kept_pin);
     tt_uri_free(source->uri);
     free(source->module);
+    free(source->asked);
     free(source);
 }
 
@@ -280,9 +295,19 @@ static enum tt_status open_key(void *user, const EVP_PKEY *expected, struct tt_p
     return open_by_other(source, &opening, &source->loader, expected, ret_key, err);
 }
 
+static void tell_place(void *user, struct tt_key_place *ret_place)
+{
+    const struct tt_pkcs11_source *source = user;
+    const struct tt_pkcs11_facts *facts = &source->facts;
+    *ret_place = (struct tt_key_place){.uri = *facts->uri ? facts->uri : source->asked,
+                                       .token = facts->token,
+                                       .serial = facts->serial,
+                                       .loader = facts->loader};
+}
+
 struct tt_key_source tt_pkcs11_key_source(struct tt_pkcs11_source *source)
 {
-    return (struct tt_key_source){.open = open_key, .user = source};
+    return (struct tt_key_source){.open = open_key, .place = tell_place, .user = source};
 }
 
 const struct tt_pkcs11_facts *tt_pkcs11_source_facts(const struct tt_pkcs11_source *source)

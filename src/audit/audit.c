@@ -1,1 +1,236 @@
 #include "audit/audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "audit/audit_inside.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+
+struct tt_audit {
+    char *path;
+    const char *name; /* in the folder: the end of path */
+    bool make_folder;
+    int folder; /* -1 before the first record */
+    int file;
+    struct audit_channel channel;
+    struct audit_member context[AUDIT_FACT_LIMIT];
+    size_t count;
+    bool lacks_memory;
+    bool has_failed;
+};
+
+enum tt_status tt_audit_copy_parse(const char *word, enum tt_audit_copy *ret_copy, struct tt_error *err)
+{
+    static const char *const words[] = {"file", "syslog", "journald"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(word, words[i]) == 0) {
+            *ret_copy = (enum tt_audit_copy)i;
+            return TT_OK;
+        }
+    return tt_error_set(err, TT_USAGE, "--audit-log takes file, syslog or journald, not '%.64s'", word);
+}
+
+/* What every record says of this process. */
+
+static uint64_t login_user(void)
+{
+    char text[32] = "";
+    int descriptor TT_CLEANUP(tt_close_cleanup) = open("/proc/self/loginuid", O_RDONLY | O_CLOEXEC);
+    ssize_t length = descriptor >= 0 ? read(descriptor, text, sizeof text - 1) : 0;
+    return length > 0 ? strtoull(text, NULL, 10) : UINT32_MAX;
+}
+
+static void note_process(struct tt_audit *audit)
+{
+    char host[256] = "";
+    char room[4096];
+    struct passwd entry;
+    struct passwd *user = NULL;
+    uint64_t login = login_user();
+    gethostname(host, sizeof host - 1);
+    if (getpwuid_r(geteuid(), &entry, room, sizeof room, &user) != 0)
+        user = NULL;
+    const struct tt_audit_fact facts[] = {
+        {.name = "host", .kind = TT_AUDIT_TEXT, .text = host},
+        {.name = "user", .kind = TT_AUDIT_TEXT, .text = user ? user->pw_name : NULL},
+        {.name = "uid", .kind = TT_AUDIT_NUMBER, .number = geteuid()},
+        {.name = "pid", .kind = TT_AUDIT_NUMBER, .number = (uint64_t)getpid()},
+        {.name = "version", .kind = TT_AUDIT_TEXT, .text = TT_VERSION},
+        {.name = "login_uid", .kind = TT_AUDIT_NUMBER, .number = login}, /* who logged in, behind sudo */
+    };
+    tt_audit_context(audit, facts, login == UINT32_MAX ? 5 : 6);
+}
+
+enum tt_status tt_audit_new(const char *path, bool make_folder, enum tt_audit_copy copy, struct tt_audit **ret_audit,
+                            struct tt_error *err)
+{
+    if (!*path)
+        return tt_error_set(err, TT_USAGE, "the name of the audit trail is empty");
+    struct tt_audit *audit TT_CLEANUP(tt_audit_free_cleanup) = calloc(1, sizeof *audit);
+    if (!audit)
+        return tt_error_memory(err);
+    audit->folder = audit->file = audit->channel.socket = -1;
+    audit->channel.kind = copy;
+    audit->make_folder = make_folder;
+    audit->path = strdup(path);
+    if (!audit->path)
+        return tt_error_memory(err);
+    note_process(audit);
+    *ret_audit = TT_TAKE(audit);
+    return TT_OK;
+}
+
+void tt_audit_free(struct tt_audit *audit)
+{
+    if (!audit)
+        return;
+    for (size_t i = 0; i < audit->count; i++)
+        free(audit->context[i].value);
+    audit_channel_close(&audit->channel);
+    if (audit->file >= 0)
+        close(audit->file);
+    if (audit->folder >= 0)
+        close(audit->folder);
+    free(audit->path);
+    free(audit);
+}
+
+bool tt_audit_has_failed(const struct tt_audit *audit)
+{
+    return audit->has_failed;
+}
+
+static void keep(struct tt_audit *audit, const struct tt_audit_fact *fact)
+{
+    char *value = NULL;
+    size_t at = 0;
+    while (at < audit->count && strcmp(audit->context[at].name, fact->name) != 0)
+        at++;
+    if (at == AUDIT_FACT_LIMIT || audit_fact_value(fact, &value, NULL) != TT_OK) {
+        audit->lacks_memory = true;
+        return;
+    }
+    if (at == audit->count)
+        audit->context[audit->count++] = (struct audit_member){.name = fact->name};
+    free(audit->context[at].value);
+    audit->context[at].value = value;
+}
+
+void tt_audit_context(struct tt_audit *audit, const struct tt_audit_fact *facts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        keep(audit, &facts[i]);
+}
+
+/* Opening and locking. */
+
+static void let_go(struct tt_audit *audit)
+{
+    if (audit->file >= 0)
+        close(audit->file); /* and with it the lock */
+    audit->file = -1;
+}
+
+/* A trail that is rotated while we wait for its lock is another file afterwards. */
+static enum tt_status open_and_lock(struct tt_audit *audit, struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    if (audit->folder < 0)
+        status = audit_folder_open(audit->path, audit->make_folder, &audit->folder, &audit->name, err);
+    for (bool moved = true; status == TT_OK && moved;) {
+        status = audit_file_open(audit->folder, audit->name, audit->path, true, &audit->file, err);
+        if (status == TT_OK)
+            status = audit_file_lock(audit->file, audit->folder, audit->name, audit->path, &moved, err);
+        if (status != TT_OK || moved)
+            let_go(audit);
+    }
+    return status;
+}
+
+/* Appending. */
+
+/* Adds one line to *text and goes on to its place. */
+static enum tt_status add_line(const struct tt_audit *audit, struct audit_place *place, const char *event,
+                               const struct tt_audit_fact *facts, size_t count, struct tt_buffer *text,
+                               struct tt_error *err)
+{
+    size_t start = text->length;
+    enum tt_status status = audit_line_make(place, event, facts, count, audit->context, audit->count, text, err);
+    if (status == TT_OK && text->length - start > TT_AUDIT_LINE_LIMIT)
+        status = tt_error_set(err, TT_STORE, "the record is too long");
+    if (status == TT_OK)
+        status = tt_digest_once(TT_SHA256, text->data + start, text->length - start - 1, place->hash, err);
+    place->number++;
+    place->has_previous = true;
+    return status;
+}
+
+/* What must stand before the record: a first one in an empty file, and one about a ruin. */
+static enum tt_status add_preparation(const struct tt_audit *audit, struct audit_end *end, struct tt_buffer *text,
+                                      struct tt_error *err)
+{
+    const struct tt_audit_fact ruin = {
+        .name = "ruined_bytes", .kind = TT_AUDIT_NUMBER, .number = end->ruin - end->ruin_has_newline};
+    if (end->size == 0)
+        return add_line(audit, &end->place, AUDIT_FIRST_EVENT, NULL, 0, text, err);
+    if (end->ruin == 0)
+        return TT_OK;
+    enum tt_status status = end->ruin_has_newline ? TT_OK : tt_buffer_append(text, "\n", 1, err);
+    return status == TT_OK ? add_line(audit, &end->place, AUDIT_RECOVERY_EVENT, &ruin, 1, text, err) : status;
+}
+
+/* On disk, with the name that leads to it. */
+static enum tt_status sync_trail(const struct tt_audit *audit, bool is_new, struct tt_error *err)
+{
+    if (fsync(audit->file) != 0 || (is_new && fsync(audit->folder) != 0 && errno != EINVAL))
+        return tt_error_errno(err, TT_STORE, "cannot write the audit trail %s to disk", audit->path);
+    return TT_OK;
+}
+
+static enum tt_status append(struct tt_audit *audit, const char *event, const struct tt_audit_fact *facts, size_t count,
+                             struct tt_error *err)
+{
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+    struct audit_end end;
+    enum tt_status status = audit_channel_open(&audit->channel, err);
+    if (status == TT_OK)
+        status = open_and_lock(audit, err);
+    if (status == TT_OK)
+        status = audit_end_read(audit->file, audit->path, &end, err);
+    bool is_new = status == TT_OK && end.size == 0;
+    if (status == TT_OK && end.ruin > 0)
+        tt_log(TT_LOG_WARNING, "the audit trail %s ended with a record that was never finished; that is recorded",
+               audit->path);
+    if (status == TT_OK)
+        status = add_preparation(audit, &end, &text, err);
+    size_t start = text.length;
+    if (status == TT_OK)
+        status = add_line(audit, &end.place, event, facts, count, &text, err);
+    if (status == TT_OK)
+        status = tt_file_write_all(audit->file, text.data, text.length, audit->path, err);
+    if (status == TT_OK)
+        status = sync_trail(audit, is_new, err);
+    let_go(audit);
+    if (status == TT_OK)
+        status =
+            audit_channel_send(&audit->channel, event, (const char *)text.data + start, text.length - start - 1, err);
+    return status;
+}
+
+enum tt_status tt_audit_write(struct tt_audit *audit, const char *event, const struct tt_audit_fact *facts,
+                              size_t count, struct tt_error *err)
+{
+    struct tt_error said = TT_ERROR_INIT;
+    enum tt_status status = audit->lacks_memory ? tt_error_memory(&said) : append(audit, event, facts, count, &said);
+    if (status == TT_OK)
+        return TT_OK;
+    audit->has_failed = true;
+    if (err)
+        *err = said;
+    return tt_error_context(err, "what is about to happen cannot be recorded");
+}

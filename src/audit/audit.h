@@ -6,15 +6,21 @@
 #ifndef TT_AUDIT_AUDIT_H
 #define TT_AUDIT_AUDIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 
-/* A member of a record. `text` NULL is left out. */
+enum {
+    TT_AUDIT_TEXT_LIMIT = 1024,       /* bytes of a text in a record; what is longer is cut */
+    TT_AUDIT_LINE_LIMIT = 128 * 1024, /* bytes of a record */
+};
+
+/* A member of a record. Text that is NULL or empty is left out, and so are no bytes. */
 struct tt_audit_fact {
-    const char *name;
+    const char *name; /* static */
     enum tt_audit_kind { TT_AUDIT_TEXT, TT_AUDIT_NUMBER, TT_AUDIT_FLAG, TT_AUDIT_HEX } kind;
     const char *text;
     uint64_t number; /* or a flag */
@@ -24,23 +30,34 @@ struct tt_audit_fact {
 
 struct tt_audit;
 
-/* Where records also go. */
+/* Where records also go, once they are in the file. */
 enum tt_audit_copy { TT_AUDIT_FILE_ONLY, TT_AUDIT_SYSLOG, TT_AUDIT_JOURNALD };
 
-/* Opens the trail, made (0600) where there is none. Its last record is read, so that a trail that is cut off or is no
- * trail is found here. TT_STORE, naming the file. */
-TT_MUST_USE enum tt_status tt_audit_open(const char *path, enum tt_audit_copy copy, struct tt_audit **ret_audit,
-                                         struct tt_error *err);
+/* "file", "syslog" or "journald". TT_USAGE. */
+TT_MUST_USE enum tt_status tt_audit_copy_parse(const char *word, enum tt_audit_copy *ret_copy, struct tt_error *err);
+
+/* A trail to write to. Nothing is touched before the first record: then it is made (0600) where there is none, in a
+ * folder that is there, or, with `make_folder`, is made too (0700). */
+TT_MUST_USE enum tt_status tt_audit_new(const char *path, bool make_folder, enum tt_audit_copy copy,
+                                        struct tt_audit **ret_audit, struct tt_error *err);
 void tt_audit_free(struct tt_audit *audit);
 TT_DEFINE_CLEANUP(struct tt_audit *, tt_audit_free)
 
-/* Members that every record from here on has: the train, session, stop, image, key. Copied. */
-TT_MUST_USE enum tt_status tt_audit_context(struct tt_audit *audit, const struct tt_audit_fact *facts, size_t count,
-                                            struct tt_error *err);
+/* Members that every record from here on has; a later one replaces one of its name. Copied; where memory is short, no
+ * record can be written any more. */
+void tt_audit_context(struct tt_audit *audit, const struct tt_audit_fact *facts, size_t count);
 
-/* Appends one record of this event, beside time, host, user, process, program version and the context. It is on disk
- * when this returns TT_OK. Several processes may append to one trail. TT_STORE: whatever it records must not happen. */
+/* Appends one record of this event, beside time, host, user, process, program version and the context; a fact stands
+ * before one of its name in the context. It is on disk when this returns TT_OK. Several processes may append to one
+ * trail. TT_STORE, naming the file: what it would record must not happen. */
 TT_MUST_USE enum tt_status tt_audit_write(struct tt_audit *audit, const char *event, const struct tt_audit_fact *facts,
                                           size_t count, struct tt_error *err);
+
+/* Whether a record could not be written. */
+bool tt_audit_has_failed(const struct tt_audit *audit);
+
+/* Closes a trail of this path, as PATH.NUMBER, and starts a new one whose first record carries its name and its last
+ * hash. *ret_old (the caller frees) is where it is now. TT_STORE, TT_TAMPERED when its end is no trail's. */
+TT_MUST_USE enum tt_status tt_audit_rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err);
 
 #endif

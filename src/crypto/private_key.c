@@ -16,6 +16,9 @@ struct tt_private_key {
     void *loader;
     char *name;
     size_t bytes; /* of the modulus */
+    struct tt_key_witness witness;
+    const char *purpose;
+    unsigned attempts; /* of the operation under way */
 };
 
 static void context_cleanup(EVP_PKEY_CTX **context)
@@ -89,16 +92,43 @@ const char *tt_private_key_name(const struct tt_private_key *key)
     return key->name;
 }
 
+void tt_private_key_watch(struct tt_private_key *key, const struct tt_key_witness *witness)
+{
+    key->witness = *witness;
+}
+
+void tt_private_key_purpose(struct tt_private_key *key, const char *purpose)
+{
+    key->purpose = purpose;
+}
+
+/* Lets the witness hear of what came out as event->status, with *failure. What is returned counts. */
+static enum tt_status testify(const struct tt_private_key *key, struct tt_key_event *event, struct tt_error *failure)
+{
+    struct tt_error refusal = TT_ERROR_INIT;
+    if (!key->witness.used)
+        return event->status;
+    event->purpose = key->purpose;
+    event->attempts = key->attempts;
+    event->failure = failure;
+    enum tt_status status = key->witness.used(key->witness.user, event, &refusal);
+    if (status == TT_OK)
+        return event->status;
+    *failure = refusal;
+    return status;
+}
+
 /* What the two attempts have in common. */
 
-static EVP_PKEY_CTX *attempt(const struct tt_private_key *key, enum tt_padding_by way)
+static EVP_PKEY_CTX *attempt(struct tt_private_key *key, enum tt_padding_by way)
 {
     ERR_clear_error();
     if (!key->key)
         return NULL;
-    if (key->ways && key->ways->context)
-        return key->ways->context(key->loader, key->key, way);
-    return EVP_PKEY_CTX_new(key->key, NULL);
+    EVP_PKEY_CTX *context = key->ways && key->ways->context ? key->ways->context(key->loader, key->key, way)
+                                                            : EVP_PKEY_CTX_new(key->key, NULL);
+    key->attempts += context != NULL;
+    return context;
 }
 
 static enum tt_padding_by native_padding_by(const struct tt_private_key *key)
@@ -151,7 +181,7 @@ static bool is_ciphertext(const struct tt_private_key *key, const uint8_t *wrapp
     return number && BN_cmp(number, modulus) < 0;
 }
 
-static bool unwrap_native(const struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain)
+static bool unwrap_native(struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain)
 {
     EVP_PKEY_CTX *context TT_CLEANUP(context_cleanup) = attempt(key, TT_PADDING_NATIVE);
     size_t length = plain->capacity;
@@ -165,7 +195,7 @@ static bool unwrap_native(const struct tt_private_key *key, const uint8_t *wrapp
     return true;
 }
 
-static bool unwrap_raw(const struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *block)
+static bool unwrap_raw(struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *block)
 {
     EVP_PKEY_CTX *context TT_CLEANUP(context_cleanup) = attempt(key, TT_PADDING_RAW);
     size_t length = block->capacity;
@@ -177,7 +207,7 @@ static bool unwrap_raw(const struct tt_private_key *key, const uint8_t *wrapped,
 }
 
 /* Whether the token's own mechanism opens what we wrapped ourselves. */
-static bool native_works(const struct tt_private_key *key)
+static bool native_works(struct tt_private_key *key)
 {
     struct tt_secret *sample TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     struct tt_secret *opened TT_CLEANUP(tt_secret_free_cleanup) = NULL;
@@ -192,7 +222,7 @@ static bool native_works(const struct tt_private_key *key)
            CRYPTO_memcmp(opened->data, sample->data, sample->length) == 0;
 }
 
-static enum tt_status unwrap_by_hand(const struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain,
+static enum tt_status unwrap_by_hand(struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain,
                                      enum tt_padding_by *ret_padding_by, struct tt_error *err)
 {
     struct tt_secret *block TT_CLEANUP(tt_secret_free_cleanup) = NULL;
@@ -222,7 +252,7 @@ static enum tt_status unwrap_by_hand(const struct tt_private_key *key, const uin
     return TT_OK;
 }
 
-static enum tt_status unwrap(const struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain,
+static enum tt_status unwrap(struct tt_private_key *key, const uint8_t *wrapped, struct tt_secret *plain,
                              enum tt_padding_by *ret_padding_by, struct tt_error *err)
 {
     if (unwrap_native(key, wrapped, plain)) {
@@ -230,6 +260,26 @@ static enum tt_status unwrap(const struct tt_private_key *key, const uint8_t *wr
         return TT_OK;
     }
     return key->ways ? unwrap_by_hand(key, wrapped, plain, ret_padding_by, err) : ciphertext_is_bad(err);
+}
+
+static enum tt_status unwrap_with_witness(struct tt_private_key *key, const uint8_t *wrapped, size_t size,
+                                          struct tt_secret *plain, struct tt_key_event *event, struct tt_error *said)
+{
+    uint8_t digest[TT_SHA256_SIZE];
+    enum tt_status status = tt_digest_once(TT_SHA256, wrapped, key->bytes, digest, said);
+    if (status != TT_OK)
+        return status;
+    key->attempts = 0;
+    event->digest = digest;
+    event->digest_length = sizeof digest;
+    event->status = unwrap(key, wrapped, plain, &event->padding_by, said);
+    if (event->status != TT_OK && reopen(key))
+        event->status = unwrap(key, wrapped, plain, &event->padding_by, said);
+    if (event->status == TT_OK && plain->length != size)
+        event->status = ciphertext_is_bad(said);
+    status = testify(key, event, said);
+    event->digest = NULL;
+    return status;
 }
 
 enum tt_status tt_private_key_unwrap(struct tt_private_key *key, const uint8_t *wrapped, size_t length, size_t size,
@@ -245,23 +295,19 @@ enum tt_status tt_private_key_unwrap(struct tt_private_key *key, const uint8_t *
         status = tt_secret_new(size, &secret, err);
     if (status != TT_OK)
         return status;
-    enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
     struct tt_error said = TT_ERROR_INIT;
-    status = unwrap(key, wrapped, plain, &padding_by, &said);
-    if (status != TT_OK && reopen(key))
-        status = unwrap(key, wrapped, plain, &padding_by, &said);
+    struct tt_key_event event = {.use = TT_USE_UNWRAP, .mechanism = "RSA-OAEP-SHA512"};
+    status = unwrap_with_witness(key, wrapped, size, plain, &event, &said);
     ERR_clear_error();
     if (status != TT_OK) {
         if (err)
             *err = said;
         return status;
     }
-    if (plain->length != size)
-        return ciphertext_is_bad(err);
     memcpy(secret->data, plain->data, size);
     secret->length = size;
     *ret_secret = TT_TAKE(secret);
-    *ret_padding_by = padding_by;
+    *ret_padding_by = event.padding_by;
     return TT_OK;
 }
 
@@ -274,7 +320,7 @@ struct signing {
     size_t length;
 };
 
-static bool sign_native(const struct tt_private_key *key, const struct signing *what, uint8_t *signature)
+static bool sign_native(struct tt_private_key *key, const struct signing *what, uint8_t *signature)
 {
     EVP_PKEY_CTX *context TT_CLEANUP(context_cleanup) = attempt(key, TT_PADDING_NATIVE);
     if (!context || EVP_PKEY_sign_init(context) != 1 || EVP_PKEY_CTX_set_rsa_padding(context, what->padding) != 1 ||
@@ -304,7 +350,7 @@ static bool pad_digest(const struct tt_private_key *key, const struct signing *w
     return RSA_padding_add_PKCS1_type_1(block, (int)key->bytes, info, (int)sizeof info) == 1;
 }
 
-static bool sign_raw(const struct tt_private_key *key, const struct signing *what, uint8_t *signature)
+static bool sign_raw(struct tt_private_key *key, const struct signing *what, uint8_t *signature)
 {
     uint8_t block[TT_RSA_BYTES_MAX];
     EVP_PKEY_CTX *context TT_CLEANUP(context_cleanup) = attempt(key, TT_PADDING_RAW);
@@ -330,7 +376,7 @@ static enum tt_status check_signature(const struct tt_private_key *key, const st
 }
 
 /* `made` has TT_RSA_BYTES_MAX bytes. */
-static enum tt_status make_signature(const struct tt_private_key *key, const struct signing *what, uint8_t *made,
+static enum tt_status make_signature(struct tt_private_key *key, const struct signing *what, uint8_t *made,
                                      enum tt_padding_by *ret_padding_by, struct tt_error *err)
 {
     /* A token that quietly chose another salt length is as good as one that refused: hence the check inside. */
@@ -348,20 +394,27 @@ static enum tt_status sign(struct tt_private_key *key, const struct signing *wha
                            size_t *ret_length, enum tt_padding_by *ret_padding_by, struct tt_error *err)
 {
     uint8_t made[TT_RSA_BYTES_MAX];
-    enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
     struct tt_error said = TT_ERROR_INIT;
-    enum tt_status status = make_signature(key, what, made, &padding_by, &said);
-    if (status != TT_OK && reopen(key))
-        status = make_signature(key, what, made, &padding_by, &said);
+    struct tt_key_event event = {.use = TT_USE_SIGN,
+                                 .mechanism = what->padding == RSA_PKCS1_PSS_PADDING ? "RSASSA-PSS-SHA512"
+                                                                                     : "RSASSA-PKCS1-v1_5-SHA512",
+                                 .digest = what->digest,
+                                 .digest_length = TT_SHA512_SIZE};
+    key->attempts = 0;
+    event.status = make_signature(key, what, made, &event.padding_by, &said);
+    if (event.status != TT_OK && reopen(key))
+        event.status = make_signature(key, what, made, &event.padding_by, &said);
     ERR_clear_error();
+    enum tt_status status = testify(key, &event, &said);
     if (status != TT_OK) {
+        tt_wipe(made, sizeof made); /* perhaps a good one that nobody may have */
         if (err)
             *err = said;
         return status;
     }
     memcpy(signature, made, key->bytes);
     *ret_length = key->bytes;
-    *ret_padding_by = padding_by;
+    *ret_padding_by = event.padding_by;
     return TT_OK;
 }
 

@@ -44,6 +44,26 @@ struct tt_private_key_loader {
     void (*free)(void *loader);
 };
 
+/* One operation with the private half, whether it succeeded or not. */
+struct tt_key_event {
+    enum tt_private_key_use use;
+    const char *purpose;           /* see tt_private_key_purpose; may be NULL */
+    const char *mechanism;         /* "RSA-OAEP-SHA512", "RSASSA-PSS-SHA512" or "RSASSA-PKCS1-v1_5-SHA512" */
+    enum tt_padding_by padding_by; /* TT_PADDING_UNKNOWN after a failure */
+    unsigned attempts;             /* how often the token was asked: another way, another session, a sample */
+    const uint8_t *digest;         /* the SHA-512 that was to be signed; the SHA-256 of the ciphertext */
+    size_t digest_length;
+    enum tt_status status;
+    const struct tt_error *failure; /* only where status is not TT_OK */
+};
+
+/* Hears of every operation before its outcome is handed out. When it fails, the outcome is wiped, and that failure is
+ * the operation's. */
+struct tt_key_witness {
+    enum tt_status (*used)(void *user, const struct tt_key_event *event, struct tt_error *err);
+    void *user;
+};
+
 /* Takes over `key` and `loader` (which may be NULL) on success only. `name` (a URI without PIN) is copied. */
 TT_MUST_USE enum tt_status tt_private_key_new(EVP_PKEY *key, const struct tt_private_key_loader *ways, void *loader,
                                               const char *name, struct tt_private_key **ret_key, struct tt_error *err);
@@ -54,6 +74,11 @@ TT_DEFINE_CLEANUP(struct tt_private_key *, tt_private_key_free)
  * private key's. */
 EVP_PKEY *tt_private_key_public(const struct tt_private_key *key);
 const char *tt_private_key_name(const struct tt_private_key *key);
+
+/* Who hears of the operations from here on; copied. */
+void tt_private_key_watch(struct tt_private_key *key, const struct tt_key_witness *witness);
+/* What the next operations are for, in a word for the witness ("sign-result"); static. */
+void tt_private_key_purpose(struct tt_private_key *key, const char *purpose);
 
 /* RSA-OAEP, SHA-512, MGF1 SHA-512, empty label; the plaintext must have exactly `size` bytes. All failures of the
  * ciphertext (length, padding, size of the plaintext) are TT_TAMPERED with one message; failures of the token are
@@ -74,11 +99,22 @@ TT_MUST_USE enum tt_status tt_private_key_sign_pkcs1(struct tt_private_key *key,
                                                      uint8_t *signature, size_t *ret_length,
                                                      enum tt_padding_by *ret_padding_by, struct tt_error *err);
 
+/* Where a key lies, as far as it is known; never NULL, but perhaps empty. The URI has no PIN. */
+struct tt_key_place {
+    const char *uri;
+    const char *token;  /* label */
+    const char *serial; /* of the token */
+    const char *loader;
+};
+
 /* Opens a key when the protocol needs it, not before: the seam between src/protocol and pkcs11. */
 struct tt_key_source {
     /* `expected` (may be NULL) is the public key that the train names for us: where the token shows its public half
      * without a PIN, a difference is TT_UNTRUSTED before any PIN is asked for. */
     enum tt_status (*open)(void *user, const EVP_PKEY *expected, struct tt_private_key **ret_key, struct tt_error *err);
+    /* Before a key was opened, the URI that was asked for; then all of the key that was opened. Strings stay the
+     * source's. May be NULL. */
+    void (*place)(void *user, struct tt_key_place *ret_place);
     void *user;
 };
 

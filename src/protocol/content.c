@@ -45,6 +45,30 @@ enum tt_status content_definition_hash(const struct tt_train *train, const struc
     return status;
 }
 
+static enum tt_status take_for_listing(void *user, const uint8_t *data, size_t length, struct tt_error *err)
+{
+    return content_listing_data(user, data, length, err);
+}
+
+enum tt_status content_list(const struct tt_file_set *files, const char *folder, const bool *taken,
+                            struct tt_manifest_list *ret_list, struct tt_error *err)
+{
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
+    struct content_reader *reader TT_CLEANUP(content_reader_free_cleanup) = NULL;
+    enum tt_status status = content_listing_new(folder, &listing, err);
+    if (status == TT_OK)
+        status = content_reader_new(NULL, take_for_listing, listing, &reader, err);
+    for (size_t i = 1; status == TT_OK && i < tt_file_set_count(files); i++) {
+        const struct tt_entry *entry = tt_file_set_entry(files, i);
+        if (taken && !taken[i])
+            continue;
+        status = content_listing_entry(listing, entry, err);
+        if (status == TT_OK && entry->type == TT_ENTRY_FILE)
+            status = content_read(reader, files, i, NULL, err);
+    }
+    return status == TT_OK ? content_listing_end(listing, ret_list, err) : status;
+}
+
 enum tt_status content_add(struct tt_image_change *change, const char *path, const void *data, size_t length,
                            struct tt_error *err)
 {

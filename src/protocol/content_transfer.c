@@ -8,7 +8,8 @@ static enum tt_status take_decrypted(void *user, const uint8_t *data, size_t len
     struct content_transfer *transfer = user;
     transfer->done.bytes += length;
     tt_progress("decrypting", transfer->done.bytes, transfer->total);
-    return tt_image_change_data(transfer->change, data, length, err);
+    enum tt_status status = content_listing_data(transfer->listing, data, length, err);
+    return status == TT_OK ? tt_image_change_data(transfer->change, data, length, err) : status;
 }
 
 /* A transfer with room for what was encrypted. */
@@ -24,15 +25,16 @@ static enum tt_status take_for_encryption(void *user, const uint8_t *data, size_
     size_t written = 0;
     transfer->done.bytes += length;
     tt_progress("encrypting", transfer->done.bytes, transfer->total);
-    enum tt_status status = tt_file_cipher_update(transfer->cipher, data, length, encryption->encrypted, &written, err);
+    enum tt_status status = content_listing_data(transfer->listing, data, length, err);
+    if (status == TT_OK)
+        status = tt_file_cipher_update(transfer->cipher, data, length, encryption->encrypted, &written, err);
     if (status == TT_OK)
         status = tt_image_change_data(transfer->change, encryption->encrypted, written, err);
     return status;
 }
 
-/* Size of the plaintext of an encrypted file. */
-static enum tt_status plain_size(const struct tt_file_set *files, size_t index, struct tt_file_cipher *cipher,
-                                 uint64_t *ret_size, struct tt_error *err)
+enum tt_status content_plain_size(const struct tt_file_set *files, size_t index, struct tt_file_cipher *cipher,
+                                  uint64_t *ret_size, struct tt_error *err)
 {
     uint64_t size = tt_file_set_entry(files, index)->size;
     uint8_t last[2 * TT_FILE_BLOCK_SIZE];
@@ -49,12 +51,26 @@ static enum tt_status decrypt_file(struct content_transfer *transfer, const stru
 {
     struct tt_entry entry = *tt_file_set_entry(files, index);
     transfer->done.files++;
-    enum tt_status status = plain_size(files, index, transfer->cipher, &entry.size, err);
+    enum tt_status status = content_plain_size(files, index, transfer->cipher, &entry.size, err);
+    if (status == TT_OK)
+        status = content_listing_entry(transfer->listing, &entry, err);
     if (status == TT_OK)
         status = tt_image_change_add(transfer->change, &entry, err);
     if (status == TT_OK)
         status = content_read(reader, files, index, transfer->cipher, err);
     return status;
+}
+
+/* Hard links come after all files. */
+static enum tt_status decrypt_entry(struct content_transfer *transfer, const struct tt_file_set *files, size_t index,
+                                    struct content_reader *reader, struct tt_error *err)
+{
+    const struct tt_entry *entry = tt_file_set_entry(files, index);
+    if (entry->type == TT_ENTRY_FILE)
+        return decrypt_file(transfer, files, index, reader, err);
+    enum tt_status status = content_listing_entry(transfer->listing, entry, err);
+    return status != TT_OK || entry->type == TT_ENTRY_HARDLINK ? status
+                                                               : tt_image_change_add(transfer->change, entry, err);
 }
 
 static enum tt_status encrypt_file(struct encryption *encryption, const struct tt_entry *plain,
@@ -78,6 +94,18 @@ static enum tt_status encrypt_file(struct encryption *encryption, const struct t
     if (status == TT_OK)
         status = tt_image_change_data(transfer->change, encryption->encrypted, rest, err);
     return status;
+}
+
+/* Hard links come after all files. */
+static enum tt_status encrypt_entry(struct encryption *encryption, const struct tt_entry *entry,
+                                    struct tt_file_stream *stream, struct content_reader *reader, struct tt_error *err)
+{
+    struct content_transfer *transfer = encryption->transfer;
+    enum tt_status status = content_listing_entry(transfer->listing, entry, err);
+    if (status != TT_OK || entry->type == TT_ENTRY_HARDLINK)
+        return status;
+    return entry->type == TT_ENTRY_FILE ? encrypt_file(encryption, entry, stream, reader, err)
+                                        : tt_image_change_add(transfer->change, entry, err);
 }
 
 /* Even where there is nothing, what the parent image has there is replaced: nothing rides along. */
@@ -110,11 +138,9 @@ enum tt_status content_decrypt(struct content_transfer *transfer, const struct t
     if (status == TT_OK)
         status = add_root(transfer, count > 0 ? tt_file_set_entry(files, 0) : NULL, err);
     for (size_t i = 1; status == TT_OK && i < count; i++) {
-        const struct tt_entry *entry = tt_file_set_entry(files, i);
-        if (entry->type == TT_ENTRY_HARDLINK || (taken && !taken[i]))
+        if (taken && !taken[i])
             continue;
-        status = entry->type == TT_ENTRY_FILE ? decrypt_file(transfer, files, i, reader, err)
-                                              : tt_image_change_add(transfer->change, entry, err);
+        status = decrypt_entry(transfer, files, i, reader, err);
     }
     return status == TT_OK ? add_hard_links(transfer, files, taken, err) : status;
 }
@@ -130,9 +156,8 @@ static enum tt_status encrypt_stream(struct encryption *encryption, struct tt_fi
             status = check(entry, err);
         if (status == TT_OK && i == 0)
             status = add_root(transfer, entry, err);
-        else if (status == TT_OK && entry && entry->type != TT_ENTRY_HARDLINK && !(taken && !taken[i]))
-            status = entry->type == TT_ENTRY_FILE ? encrypt_file(encryption, entry, stream, reader, err)
-                                                  : tt_image_change_add(transfer->change, entry, err);
+        else if (status == TT_OK && entry && !(taken && !taken[i]))
+            status = encrypt_entry(encryption, entry, stream, reader, err);
         if (status != TT_OK || !entry)
             return status;
     }

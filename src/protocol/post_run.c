@@ -8,6 +8,7 @@
 #include "protocol/blob_check.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
+#include "protocol/record.h"
 #include "protocol/symmetric_key.h"
 #include "protocol/token_use.h"
 
@@ -19,6 +20,8 @@ void post_run_clear(struct post_run *run)
     base_image_clear(&run->base);
     tt_state_free(run->state);
     definition_files_clear(&run->definition);
+    tt_manifest_list_clear(&run->results);
+    manifests_clear(&run->manifests);
     train_keys_clear(&run->keys);
     tt_train_free(run->train);
     visit_clear(&run->visit);
@@ -107,6 +110,10 @@ static enum tt_status check_configuration(struct post_run *run, struct tt_error 
         status = chain_is_at(run->train, run->stop->index, err);
     if (status == TT_OK)
         status = chain_verify(run->train, &run->keys, run->stop->index, NULL, NULL, err);
+    if (status == TT_OK)
+        status = manifest_verify(run->train, &run->keys, run->stop->index, &run->options->trust, &run->manifests, err);
+    if (status == TT_OK)
+        status = manifest_check_layers(&run->manifests, run->visit.image, err);
     return status;
 }
 
@@ -155,7 +162,8 @@ static enum tt_status check_base(struct post_run *run, struct tt_error *err)
     if (memcmp(run->base.train->session_id, run->train->session_id, sizeof run->train->session_id) != 0)
         return tt_error_set(err, TT_TAMPERED, "the base image %s belongs to another train: its session id differs",
                             run->base.reference);
-    return check_base_is_encrypted(run, err);
+    status = manifest_check_layers(&run->manifests, run->base.image, err);
+    return status == TT_OK ? check_base_is_encrypted(run, err) : status;
 }
 
 enum tt_status post_run_check(struct post_run *run, struct tt_error *err)
@@ -163,36 +171,64 @@ enum tt_status post_run_check(struct post_run *run, struct tt_error *err)
     enum tt_status status = check_configuration(run, err);
     if (status == TT_OK)
         status = check_definition(run, err);
-    return status == TT_OK ? check_base(run, err) : status;
+    if (status == TT_OK)
+        status = check_base(run, err);
+    if (status != TT_OK)
+        return status;
+    record_stop(run->options->audit, run->stop->index, run->train->stop_count);
+    record_checked(run->options->audit, "configuration as pre-run verified it, signatures, definition, base image");
+    return TT_OK;
 }
 
 /* The results come by once; what may only be said of all of them together is checked when they did. */
-static enum tt_status encrypt_results(struct post_run *run, struct content_hash *hash, struct tt_error *err)
+static enum tt_status encrypt_results(struct post_run *run, struct content_hash *hash, struct content_listing *listing,
+                                      struct tt_error *err)
 {
     struct tt_file_stream *stream TT_CLEANUP(tt_file_stream_free_cleanup) = NULL;
     struct tt_image *ran = run->ran ? run->ran : run->visit.image;
     struct content_transfer transfer = {
-        .folder = TT_TRAIN_RESULTS, .cipher = run->cipher, .hash = hash, .change = run->change};
+        .folder = TT_TRAIN_RESULTS, .cipher = run->cipher, .hash = hash, .listing = listing, .change = run->change};
     enum tt_status status = tt_image_stream(ran, TT_TRAIN_RESULTS, &stream, err);
     if (status == TT_OK)
         status = content_encrypt(&transfer, stream, NULL, results_check_entry, &run->visit.results, err);
     if (status == TT_OK)
         status = results_check(run->visit.results, false, false, err);
     run->report.results = transfer.done;
-    return status;
+    return status == TT_OK ? content_listing_end(listing, &run->results, err) : status;
 }
 
 static enum tt_status hash_results(struct post_run *run, struct tt_error *err)
 {
     struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
     enum tt_status status = content_hash_new(&hash, err);
+    if (status == TT_OK && run->manifests.there)
+        status = content_listing_new(TT_TRAIN_RESULTS, &listing, err);
     if (status == TT_OK)
-        status = encrypt_results(run, hash, err);
+        status = encrypt_results(run, hash, listing, err);
     if (status == TT_OK)
         status = content_hash_update(hash, run->train->session_id, sizeof run->train->session_id, err);
     if (status == TT_OK)
         status = content_hash_final(hash, run->report.result_hash, err);
     return status;
+}
+
+/* Its names and the borders of its files, which its hash does not cover, are compared on the way. */
+static enum tt_status encrypt_definition(struct post_run *run, struct tt_error *err)
+{
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = {0};
+    enum tt_status status = TT_OK;
+    if (run->manifests.there)
+        status = content_listing_new(TT_TRAIN_DEFINITION, &listing, err);
+    struct content_transfer transfer = {
+        .folder = TT_TRAIN_DEFINITION, .cipher = run->cipher, .listing = listing, .change = run->change};
+    if (status == TT_OK)
+        status = content_encrypt_files(&transfer, run->visit.definition, run->definition.taken, err);
+    run->report.definition = transfer.done;
+    if (status == TT_OK)
+        status = content_listing_end(listing, &found, err);
+    return status == TT_OK ? manifest_check_definition(&run->manifests, &found, err) : status;
 }
 
 /* Results first, hashed on the way; then the definition. Both under a new symmetric key. */
@@ -203,24 +239,39 @@ static enum tt_status encrypt_all(struct post_run *run, struct tt_error *err)
         status = tt_file_cipher_new(run->symmetric, &run->cipher, err);
     if (status == TT_OK)
         status = hash_results(run, err);
-    struct content_transfer transfer = {.folder = TT_TRAIN_DEFINITION, .cipher = run->cipher, .change = run->change};
-    if (status == TT_OK)
-        status = content_encrypt_files(&transfer, run->visit.definition, run->definition.taken, err);
-    run->report.definition = transfer.done;
-    return status;
+    return status == TT_OK ? encrypt_definition(run, err) : status;
 }
 
 static enum tt_status sign_digest(struct post_run *run, struct tt_private_key *key, const char *name,
                                   const uint8_t *digest, uint8_t *signature, size_t *ret_length, struct tt_error *err)
 {
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    tt_private_key_purpose(key, name);
     enum tt_status status = tt_private_key_sign_pss(key, digest, signature, ret_length, &padding_by, err);
     if (status == TT_OK)
         token_used(&run->report.token, name, padding_by);
     return status;
 }
 
-/* The two token operations of docs/protocol.md, 6.1. */
+/* docs/protocol.md, 13.3: a station adds its manifest to those that are there. */
+static enum tt_status add_manifest(struct post_run *run, struct tt_private_key *key, struct tt_error *err)
+{
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_buffer envelope TT_CLEANUP(tt_buffer_clear) = {0};
+    struct manifests all TT_CLEANUP(manifests_clear) = {0};
+    size_t index = run->stop->index;
+    if (!run->manifests.there)
+        return TT_OK;
+    enum tt_status status = manifest_stop_payload(&run->manifests, run->train, index, run->report.route_digest,
+                                                  &run->results, &payload, err);
+    if (status == TT_OK)
+        status = manifest_sign(key, &payload, &run->report.token, &envelope, err);
+    if (status == TT_OK)
+        status = tt_train_add_manifest(run->train, (const char *)envelope.data, err);
+    return status == TT_OK ? manifest_verify(run->train, &run->keys, index + 1, NULL, &all, err) : status;
+}
+
+/* The token operations of docs/protocol.md, 6.1. */
 static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
 {
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
@@ -231,7 +282,8 @@ static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
     snprintf(owner, sizeof owner, "station '%s'", run->stop->station);
     enum tt_status status = chain_digest(run->train, index, run->report.result_hash, run->report.route_digest, err);
     if (status == TT_OK)
-        status = token_open(&run->options->key, run->keys.stops[index], owner, &run->report.token, &key, err);
+        status = token_open(&run->options->key, run->options->audit, run->keys.stops[index], owner, &run->report.token,
+                            &key, err);
     if (status == TT_OK)
         status = sign_digest(run, key, "sign-result", run->report.result_hash, signature, &length, err);
     if (status == TT_OK)
@@ -240,6 +292,8 @@ static enum tt_status sign_results(struct post_run *run, struct tt_error *err)
         status = sign_digest(run, key, "sign-route", run->report.route_digest, signature, &length, err);
     if (status == TT_OK)
         status = tt_train_set_stop_signature(run->train, index, run->report.route_digest, signature, length, err);
+    if (status == TT_OK)
+        status = add_manifest(run, key, err);
     /* What goes out is checked as the next station will check it. */
     if (status == TT_OK)
         status = chain_verify(run->train, &run->keys, index + 1, NULL, NULL, err);
@@ -344,6 +398,7 @@ static enum tt_status open_visit(struct post_run *run, struct tt_error *err)
     if (status != TT_OK)
         return status;
     run->digest_before = tt_image_digest(run->visit.image);
+    record_train(options->audit, run->visit.train, run->digest_before);
     return take_verified_configuration(run, err);
 }
 
@@ -351,6 +406,7 @@ enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop
                            struct tt_error *err)
 {
     struct post_run run TT_CLEANUP(post_run_clear) = {.options = options};
+    record_command(options->audit, "post-run", options->image, options->station);
     enum tt_status status = open_visit(&run, err);
     if (status == TT_OK)
         status = post_run_check(&run, err);
@@ -359,7 +415,7 @@ enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop
     if (status == TT_OK)
         status = post_run_show(&run, err);
     if (status != TT_OK)
-        return status;
+        return record_failure(options->audit, status, err);
     remove_plaintext(&run);
     *ret_report = run.report;
     run.report = (struct tt_stop_report){0};

@@ -3,6 +3,7 @@
 #define TT_PROTOCOL_POST_RUN_H
 
 #include "protocol/base_image.h"
+#include "protocol/manifest.h"
 #include "protocol/stop.h"
 #include "protocol/visit.h"
 
@@ -14,7 +15,9 @@ struct post_run {
     const char *digest_before; /* of the state that the stop replaces. Not owned. */
     struct tt_train *train;    /* the configuration that pre-run verified: the one that counts */
     struct tt_state *state;
-    struct train_keys keys; /* of `train` */
+    struct train_keys keys;          /* of `train` */
+    struct manifests manifests;      /* of `train` */
+    struct tt_manifest_list results; /* what the station signs in its own */
     struct definition_files definition;
     const struct tt_stop *stop;
     struct base_image base; /* started */

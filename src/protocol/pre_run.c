@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
+#include "protocol/record.h"
 #include "protocol/token_use.h"
 
 /* Blobs of up to this many bytes are checked before the token is asked for anything: that is cheap. Those of a larger
@@ -18,6 +19,7 @@ void pre_run_clear(struct pre_run *run)
     tt_file_cipher_free(run->cipher);
     tt_state_free(run->state);
     definition_files_clear(&run->definition);
+    manifests_clear(&run->manifests);
     visit_clear(&run->visit);
     tt_stop_report_clear(&run->report);
 }
@@ -75,11 +77,28 @@ static bool blobs_are_cheap(const struct tt_image *image)
     return bytes <= CHEAP_BLOBS;
 }
 
+/* What the train's signed manifests say, as far as it shows from outside. */
+static enum tt_status check_manifests(struct pre_run *run, struct tt_error *err)
+{
+    const struct visit *visit = &run->visit;
+    enum tt_status status =
+        manifest_verify(visit->train, &visit->keys, run->stop->index, &run->options->trust, &run->manifests, err);
+    if (status == TT_OK)
+        status = manifest_check_layers(&run->manifests, visit->image, err);
+    if (status == TT_OK)
+        status = manifest_check_definition_names(&run->manifests, visit->definition, run->definition.taken, err);
+    if (status == TT_OK)
+        status = manifest_check_result_names(&run->manifests, visit->results, err);
+    return status;
+}
+
 /* Everything that public data can decide; the reading of all blobs last, and later where it is not cheap. */
 static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
 {
     const struct tt_train *train = run->visit.train;
     enum tt_status status = tt_route_find(train, run->options->station, &run->stop, err);
+    if (status == TT_OK)
+        record_stop(run->options->audit, run->stop->index, train->stop_count);
     if (status == TT_OK)
         status = chain_is_at(train, run->stop->index, err);
     if (status == TT_OK)
@@ -90,11 +109,15 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
         status = definition_check(train, run->visit.definition, DEFINITION_ARRIVES, &run->definition, err);
     if (status == TT_OK)
         status = results_check(run->visit.results, true, run->stop->index == 0, err);
+    if (status == TT_OK)
+        status = check_manifests(run, err);
     if (status == TT_OK && run->stop->encrypted_key.length == 0)
         status = tt_error_set(err, TT_MALFORMED, "train_config.json: stop %zu (%s) has no encrypted_key",
                               run->stop->index, run->stop->station);
     if (status == TT_OK && blobs_are_cheap(run->visit.image))
         status = tt_image_verify_blobs(run->visit.image, err);
+    if (status == TT_OK)
+        record_checked(run->options->audit, "signatures, route, station memory, definition and result files");
     if (status == TT_OK && run->definition.left_out > 0)
         tt_log(TT_LOG_WARNING, "%zu compiled Python files of an earlier station are left out of the definition",
                run->definition.left_out);
@@ -109,8 +132,8 @@ static enum tt_status unwrap(struct pre_run *run, struct tt_error *err)
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
     char owner[256];
     snprintf(owner, sizeof owner, "station '%s'", run->stop->station);
-    enum tt_status status =
-        token_open(&run->options->key, run->visit.keys.stops[run->stop->index], owner, &run->report.token, &key, err);
+    enum tt_status status = token_open(&run->options->key, run->options->audit, run->visit.keys.stops[run->stop->index],
+                                       owner, &run->report.token, &key, err);
     if (status == TT_OK)
         status = tt_private_key_unwrap(key, run->stop->encrypted_key.data, run->stop->encrypted_key.length,
                                        TT_FILE_KEY_SIZE, &symmetric, &padding_by, err);
@@ -140,14 +163,24 @@ static enum tt_status check_definition_hash(struct pre_run *run, struct tt_error
     return not_as_hashed(status, "definition files", "its creator", err);
 }
 
+static enum tt_status compare_results(struct pre_run *run, struct content_listing *listing, struct tt_error *err)
+{
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = {0};
+    enum tt_status status = content_listing_end(listing, &found, err);
+    return status == TT_OK && listing ? manifest_check_results(&run->manifests, &found, err) : status;
+}
+
 static enum tt_status decrypt_results(struct pre_run *run, struct tt_error *err)
 {
     const struct tt_train *train = run->visit.train;
     struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
     uint8_t value[TT_SHA512_SIZE];
     enum tt_status status = content_hash_new(&hash, err);
+    if (status == TT_OK && run->manifests.there && run->stop->index > 0)
+        status = content_listing_new(TT_TRAIN_RESULTS, &listing, err);
     struct content_transfer transfer = {
-        .folder = TT_TRAIN_RESULTS, .cipher = run->cipher, .hash = hash, .change = run->change};
+        .folder = TT_TRAIN_RESULTS, .cipher = run->cipher, .hash = hash, .listing = listing, .change = run->change};
     if (status == TT_OK)
         status = content_decrypt(&transfer, run->visit.results, NULL, err);
     run->report.results = transfer.done;
@@ -157,18 +190,34 @@ static enum tt_status decrypt_results(struct pre_run *run, struct tt_error *err)
         status = content_hash_final(hash, value, err);
     if (status == TT_OK && run->stop->index > 0 && !tt_digest_equal(value, train->result_hash, sizeof value))
         status = TT_TAMPERED;
-    return not_as_hashed(status, "results", "the last station", err);
+    if (status != TT_OK)
+        return not_as_hashed(status, "results", "the last station", err);
+    return compare_results(run, listing, err);
+}
+
+/* Of the definition, the names and the borders of files. */
+static enum tt_status compare_definition(struct pre_run *run, struct content_listing *listing, struct tt_error *err)
+{
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = {0};
+    enum tt_status status = content_listing_end(listing, &found, err);
+    return status == TT_OK && listing ? manifest_check_definition(&run->manifests, &found, err) : status;
 }
 
 static enum tt_status decrypt_both(struct pre_run *run, struct tt_error *err)
 {
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
     enum tt_status status = decrypt_results(run, err);
+    if (status == TT_OK && run->manifests.there)
+        status = content_listing_new(TT_TRAIN_DEFINITION, &listing, err);
     if (status != TT_OK)
         return status;
-    struct content_transfer transfer = {.folder = TT_TRAIN_DEFINITION, .cipher = run->cipher, .change = run->change};
+    struct content_transfer transfer = {
+        .folder = TT_TRAIN_DEFINITION, .cipher = run->cipher, .listing = listing, .change = run->change};
     status = content_decrypt(&transfer, run->visit.definition, run->definition.taken, err);
     run->report.definition = transfer.done;
-    return not_as_hashed(status, "definition files", "its creator", err);
+    if (status != TT_OK)
+        return not_as_hashed(status, "definition files", "its creator", err);
+    return compare_definition(run, listing, err);
 }
 
 /* Where a blob is damaged, that is what to say, not what came of decrypting it. */
@@ -206,6 +255,8 @@ enum tt_status pre_run_build(struct pre_run *run, struct tt_error *err)
     if (status == TT_OK)
         status = visit_open(options->image, options->platform, VISIT_RESULTS_READ, &run->visit, err);
     if (status == TT_OK)
+        record_train(options->audit, run->visit.train, tt_image_digest(run->visit.image));
+    if (status == TT_OK)
         status = check_public(run, err);
     if (status == TT_OK)
         status = unwrap(run, err);
@@ -215,6 +266,8 @@ enum tt_status pre_run_build(struct pre_run *run, struct tt_error *err)
         status = tt_image_change_new(run->visit.image, &run->change, err);
     if (status == TT_OK)
         status = decrypt_all(run, err);
+    if (status == TT_OK)
+        record_checked(options->audit, "blobs, hash of the definition, hash of the results");
     return status == TT_OK ? seal(run, err) : status;
 }
 
@@ -232,11 +285,12 @@ enum tt_status tt_pre_run(const struct tt_stop_options *options, struct tt_stop_
                           struct tt_error *err)
 {
     struct pre_run run TT_CLEANUP(pre_run_clear) = {.options = options};
+    record_command(options->audit, "pre-run", options->image, options->station);
     enum tt_status status = pre_run_build(&run, err);
     if (status == TT_OK)
         status = make_visible(&run, err);
     if (status != TT_OK)
-        return status;
+        return record_failure(options->audit, status, err);
     *ret_report = run.report;
     run.report = (struct tt_stop_report){0};
     return TT_OK;

@@ -3,6 +3,7 @@
 #define TT_PROTOCOL_PRE_RUN_H
 
 #include "protocol/blob_check.h"
+#include "protocol/manifest.h"
 #include "protocol/stop.h"
 #include "protocol/visit.h"
 
@@ -10,6 +11,7 @@
 struct pre_run {
     const struct tt_stop_options *options;
     struct visit visit;
+    struct manifests manifests;
     struct definition_files definition;
     const struct tt_stop *stop;
     struct tt_state *state;

@@ -8,6 +8,8 @@
 #include "protocol/chain.h"
 #include "protocol/content.h"
 #include "protocol/content_reader.h"
+#include "protocol/manifest.h"
+#include "protocol/record.h"
 #include "protocol/token_use.h"
 #include "protocol/visit.h"
 
@@ -16,6 +18,7 @@ struct opening {
     const struct tt_results_options *options;
     struct visit visit; /* of a tar: without image and definition */
     size_t position;
+    struct manifests manifests;
     struct tt_file_cipher *cipher;
     struct tt_results_report report;
 };
@@ -23,6 +26,7 @@ struct opening {
 static void opening_clear(struct opening *opening)
 {
     tt_file_cipher_free(opening->cipher);
+    manifests_clear(&opening->manifests);
     visit_clear(&opening->visit);
     tt_results_report_clear(&opening->report);
 }
@@ -83,18 +87,34 @@ static enum tt_status check_position(struct opening *opening, struct tt_error *e
     return TT_OK;
 }
 
+/* What the train's signed manifests say, as far as it shows from outside. A tar has no layers. */
+static enum tt_status check_manifests(struct opening *opening, struct tt_error *err)
+{
+    const struct visit *visit = &opening->visit;
+    enum tt_status status = manifest_verify(visit->train, &visit->keys, opening->position, &opening->options->trust,
+                                            &opening->manifests, err);
+    if (status == TT_OK && visit->image)
+        status = manifest_check_layers(&opening->manifests, visit->image, err);
+    return status == TT_OK ? manifest_check_result_names(&opening->manifests, visit->results, err) : status;
+}
+
 static enum tt_status check_public(struct opening *opening, struct tt_error *err)
 {
     struct visit *visit = &opening->visit;
     enum tt_status status = check_position(opening, err);
+    record_train(opening->options->audit, visit->train, visit->image ? tt_image_digest(visit->image) : NULL);
     if (status == TT_OK)
         status = chain_verify(visit->train, &visit->keys, opening->position, NULL, NULL, err);
     if (status == TT_OK)
         status = results_check(visit->results, true, false, err);
+    if (status == TT_OK)
+        status = check_manifests(opening, err);
     if (status == TT_OK && visit->train->creator_encrypted_key.length == 0)
         status = tt_error_set(err, TT_MALFORMED, "train_config.json: creator.encrypted_key is missing");
     if (status == TT_OK && visit->image)
         status = tt_image_verify_blobs(visit->image, err);
+    if (status == TT_OK)
+        record_checked(opening->options->audit, "route, signatures, result files");
     return status;
 }
 
@@ -104,8 +124,8 @@ static enum tt_status unwrap(struct opening *opening, struct tt_error *err)
     struct tt_secret *symmetric TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
     const struct tt_bytes *wrapped = &opening->visit.train->creator_encrypted_key;
-    enum tt_status status = token_open(&opening->options->key, opening->visit.keys.creator, "its creator",
-                                       &opening->report.token, &key, err);
+    enum tt_status status = token_open(&opening->options->key, opening->options->audit, opening->visit.keys.creator,
+                                       "its creator", &opening->report.token, &key, err);
     if (status == TT_OK)
         status =
             tt_private_key_unwrap(key, wrapped->data, wrapped->length, TT_FILE_KEY_SIZE, &symmetric, &padding_by, err);
@@ -118,6 +138,7 @@ static enum tt_status unwrap(struct opening *opening, struct tt_error *err)
 /* One file on its way out. */
 struct unpacking {
     struct tt_folder_output *output;
+    struct content_listing *listing; /* NULL without a manifest */
     struct tt_content_size done;
 };
 
@@ -125,7 +146,8 @@ static enum tt_status take_plain(void *user, const uint8_t *data, size_t length,
 {
     struct unpacking *unpacking = user;
     unpacking->done.bytes += length;
-    return tt_folder_output_data(unpacking->output, data, length, err);
+    enum tt_status status = content_listing_data(unpacking->listing, data, length, err);
+    return status == TT_OK ? tt_folder_output_data(unpacking->output, data, length, err) : status;
 }
 
 /* An absolute link among the results means a place in the image. Here it becomes the relative one that leads to the
@@ -170,6 +192,17 @@ static bool is_link(const struct tt_entry *entry)
     return entry->type == TT_ENTRY_SYMLINK || entry->type == TT_ENTRY_HARDLINK;
 }
 
+static enum tt_status list_entry(struct opening *opening, struct unpacking *unpacking, size_t index,
+                                 struct tt_error *err)
+{
+    const struct tt_file_set *files = opening->visit.results;
+    struct tt_entry entry = *tt_file_set_entry(files, index);
+    enum tt_status status = TT_OK;
+    if (unpacking->listing && entry.type == TT_ENTRY_FILE)
+        status = content_plain_size(files, index, opening->cipher, &entry.size, err);
+    return status == TT_OK ? content_listing_entry(unpacking->listing, &entry, err) : status;
+}
+
 static enum tt_status unpack(struct opening *opening, struct unpacking *unpacking, struct content_hash *hash,
                              struct tt_error *err)
 {
@@ -178,7 +211,8 @@ static enum tt_status unpack(struct opening *opening, struct unpacking *unpackin
     enum tt_status status = content_reader_new(hash, take_plain, unpacking, &reader, err);
     for (size_t i = 1; status == TT_OK && i < tt_file_set_count(files); i++) {
         const struct tt_entry *entry = tt_file_set_entry(files, i);
-        if (is_link(entry))
+        status = list_entry(opening, unpacking, i, err);
+        if (status != TT_OK || is_link(entry))
             continue;
         status = add_entry(unpacking, entry, err);
         if (status != TT_OK || entry->type != TT_ENTRY_FILE)
@@ -212,16 +246,26 @@ static enum tt_status compare_hash(struct opening *opening, struct content_hash 
     return status;
 }
 
+static enum tt_status compare_list(struct opening *opening, struct content_listing *listing, struct tt_error *err)
+{
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = {0};
+    enum tt_status status = content_listing_end(listing, &found, err);
+    return status == TT_OK && listing ? manifest_check_results(&opening->manifests, &found, err) : status;
+}
+
 static enum tt_status write_results(struct opening *opening, struct tt_error *err)
 {
     struct tt_folder_output *output TT_CLEANUP(tt_folder_output_free_cleanup) = NULL;
     struct content_hash *hash TT_CLEANUP(content_hash_free_cleanup) = NULL;
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
     enum tt_status status = tt_folder_output_new(opening->options->directory, &output, err);
     if (status == TT_OK)
         status = content_hash_new(&hash, err);
+    if (status == TT_OK && opening->manifests.there)
+        status = content_listing_new(TT_TRAIN_RESULTS, &listing, err);
     if (status != TT_OK)
         return status;
-    struct unpacking unpacking = {.output = output};
+    struct unpacking unpacking = {.output = output, .listing = listing};
     status = unpack(opening, &unpacking, hash, err);
     if (status == TT_OK)
         status = compare_hash(opening, hash, err);
@@ -230,9 +274,17 @@ static enum tt_status write_results(struct opening *opening, struct tt_error *er
                             "the results of the train do not match the hash that the last station signed: they were "
                             "changed on the way; nothing was written");
     if (status == TT_OK)
+        status = compare_list(opening, listing, err);
+    if (status == TT_OK)
         status = unpack_links(opening, &unpacking, err);
     if (status == TT_OK)
+        record_checked(opening->options->audit, "hash of the results");
+    if (status == TT_OK)
+        status = record_decision(opening->options->audit, NULL, err);
+    if (status == TT_OK)
         status = tt_folder_output_commit(output, err);
+    if (status == TT_OK)
+        record_done(opening->options->audit);
     if (status == TT_OK)
         opening->report.results = unpacking.done;
     return status;
@@ -242,6 +294,7 @@ enum tt_status tt_results(const struct tt_results_options *options, struct tt_re
                           struct tt_error *err)
 {
     struct opening opening TT_CLEANUP(opening_clear) = {.options = options};
+    record_command(options->audit, "results", options->source, NULL);
     if (faccessat(AT_FDCWD, options->directory, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return tt_error_set(err, TT_USAGE, "%s exists already; name a folder that does not", options->directory);
     enum tt_status status = open_source(&opening, err);
@@ -252,7 +305,7 @@ enum tt_status tt_results(const struct tt_results_options *options, struct tt_re
     if (status == TT_OK)
         status = write_results(&opening, err);
     if (status != TT_OK)
-        return status;
+        return record_failure(options->audit, status, err);
     opening.report.train = TT_TAKE(opening.visit.train);
     *ret_report = opening.report;
     opening.report = (struct tt_results_report){0};

@@ -13,6 +13,8 @@
 #include "protocol/chain.h"
 #include "protocol/content.h"
 #include "protocol/file_list.h"
+#include "protocol/manifest.h"
+#include "protocol/record.h"
 #include "protocol/symmetric_key.h"
 #include "protocol/token_use.h"
 #include "protocol/visit.h"
@@ -22,11 +24,13 @@ struct seal {
     const struct tt_seal_options *options;
     struct tt_file_set *definition;
     struct file_list files;
-    char *entry_point; /* path in the image */
-    char **stop_keys;  /* PEM texts */
+    char *entry_point;               /* path in the image */
+    struct tt_manifest_list listing; /* of the definition */
+    char **stop_keys;                /* PEM texts */
     struct tt_image *base;
     struct tt_train *train;
     struct train_keys keys;
+    struct manifests manifests;
     struct tt_seal_report report;
 };
 
@@ -41,6 +45,8 @@ static void seal_clear(struct seal *seal)
     train_keys_clear(&seal->keys);
     tt_train_free(seal->train);
     tt_image_free(seal->base);
+    manifests_clear(&seal->manifests);
+    tt_manifest_list_clear(&seal->listing);
     tt_seal_report_clear(&seal->report);
 }
 
@@ -186,6 +192,8 @@ static enum tt_status open_inputs(struct seal *seal, struct tt_error *err)
 /* What the configuration is made from; the strings are others'. */
 struct drafting {
     struct tt_train_plan plan;
+    struct tt_creator_manifest manifest; /* its strings are others', too */
+    struct tt_buffer envelope;           /* of it */
     uint8_t session_id[TT_TRAIN_SESSION_ID_SIZE];
     uint8_t hash[TT_TRAIN_HASH_SIZE];
     uint8_t signature[TT_RSA_BYTES_MAX];
@@ -197,6 +205,9 @@ struct drafting {
 
 static void drafting_clear(struct drafting *drafting)
 {
+    tt_buffer_clear(&drafting->envelope);
+    free(drafting->manifest.route);
+    free(drafting->manifest.layers);
     free(drafting->id);
     free(drafting->creator_pem);
     free(drafting->builder_pem);
@@ -206,11 +217,77 @@ static enum tt_status hash_definition(struct seal *seal, struct drafting *drafti
 {
     /* The hash needs only these members of a train. */
     struct tt_train shape = {
-        .creator_id = (char *)seal->options->creator_id, .files = seal->files.names, .file_count = seal->files.count};
+        .id = (char *)seal->options->train_id, .creator_id = (char *)seal->options->creator_id, .files = seal->files.names, .file_count = seal->files.count};
     enum tt_status status = tt_random(drafting->session_id, sizeof drafting->session_id, err);
     memcpy(shape.session_id, drafting->session_id, sizeof shape.session_id);
+    record_train(seal->options->audit, &shape, NULL);
     if (status == TT_OK)
         status = content_definition_hash(&shape, seal->definition, NULL, drafting->hash, err);
+    if (status == TT_OK)
+        status = content_list(seal->definition, TT_TRAIN_DEFINITION, NULL, &seal->listing, err);
+    return status;
+}
+
+static enum tt_status name_train(struct seal *seal, struct drafting *drafting, struct tt_error *err)
+{
+    char session[2 * 8 + 1];
+    tt_hex_encode(drafting->session_id, 8, session);
+    drafting->id = seal->options->train_id ? strdup(seal->options->train_id) : tt_text_format("train-%s", session);
+    return drafting->id ? TT_OK : tt_error_memory(err);
+}
+
+/* --- the creator's manifest: docs/protocol.md, "Signed manifests" --- */
+
+static enum tt_status list_route(struct seal *seal, struct tt_creator_manifest *manifest, struct tt_error *err)
+{
+    size_t count = seal->options->stop_count;
+    enum tt_status status = TT_OK;
+    manifest->route = calloc(count, sizeof *manifest->route);
+    if (!manifest->route)
+        return tt_error_memory(err);
+    manifest->stop_count = count;
+    for (size_t i = 0; status == TT_OK && i < count; i++) {
+        EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
+        const char *pem = seal->stop_keys[i];
+        manifest->route[i].station = (char *)seal->options->stations[i];
+        status = tt_public_key_parse(pem, strlen(pem), "a stop's public key", &key, err);
+        if (status == TT_OK)
+            status = tt_public_key_fingerprint(key, manifest->route[i].fingerprint, err);
+    }
+    return status;
+}
+
+static enum tt_status list_layers(struct seal *seal, struct tt_creator_manifest *manifest, struct tt_error *err)
+{
+    manifest->layer_count = tt_image_layer_count(seal->base);
+    manifest->layers = calloc(manifest->layer_count + 1, sizeof *manifest->layers);
+    if (!manifest->layers)
+        return tt_error_memory(err);
+    for (size_t i = 0; i < manifest->layer_count; i++)
+        manifest->layers[i] = (char *)tt_image_layer_diff_id(seal->base, i);
+    return TT_OK;
+}
+
+static enum tt_status sign_manifest(struct seal *seal, struct drafting *drafting, struct tt_private_key *creator,
+                                    struct tt_error *err)
+{
+    struct tt_creator_manifest *manifest = &drafting->manifest;
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = list_route(seal, manifest, err);
+    if (status == TT_OK)
+        status = list_layers(seal, manifest, err);
+    if (status == TT_OK)
+        status = tt_public_key_fingerprint(tt_private_key_public(creator), manifest->fingerprint, err);
+    manifest->train = drafting->id;
+    manifest->creator = (char *)seal->options->creator_id;
+    manifest->base = (char *)seal->options->base;
+    manifest->definition = seal->listing;
+    memcpy(manifest->session_id, drafting->session_id, sizeof manifest->session_id);
+    memcpy(manifest->hash, drafting->hash, sizeof manifest->hash);
+    if (status == TT_OK)
+        status = tt_creator_manifest_write(manifest, manifest_room(0, 2 * manifest->stop_count), &payload, err);
+    if (status == TT_OK)
+        status = manifest_sign(creator, &payload, &seal->report.token, &drafting->envelope, err);
     return status;
 }
 
@@ -218,6 +295,7 @@ static enum tt_status sign(struct seal *seal, struct tt_private_key *key, const 
                            size_t length, uint8_t *signature, size_t *ret_length, struct tt_error *err)
 {
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    tt_private_key_purpose(key, name);
     enum tt_status status = tt_private_key_sign_pkcs1(key, message, length, signature, ret_length, &padding_by, err);
     if (status == TT_OK)
         token_used(&seal->report.token, name, padding_by);
@@ -241,7 +319,8 @@ static enum tt_status sign_build_with_own_key(struct seal *seal, struct drafting
 {
     struct tt_private_key *builder TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     struct tt_token_use use = {0};
-    enum tt_status status = token_open(&seal->options->builder, NULL, "the builder", &use, &builder, err);
+    enum tt_status status =
+        token_open(&seal->options->builder, seal->options->audit, NULL, "the builder", &use, &builder, err);
     if (status == TT_OK)
         status = sign_build(seal, drafting, builder, err);
     return status == TT_OK ? TT_OK : tt_error_context(err, "the builder's key");
@@ -251,8 +330,8 @@ static enum tt_status sign_with_creator(struct seal *seal, struct drafting *draf
                                         struct tt_error *err)
 {
     struct tt_private_key *creator TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
-    enum tt_status status =
-        token_open(&seal->options->creator, NULL, "the creator", &seal->report.token, &creator, err);
+    enum tt_status status = token_open(&seal->options->creator, seal->options->audit, NULL, "the creator",
+                                       &seal->report.token, &creator, err);
     if (status == TT_OK)
         status = tt_public_key_pem(tt_private_key_public(creator), &drafting->creator_pem, err);
     if (status == TT_OK)
@@ -260,6 +339,8 @@ static enum tt_status sign_with_creator(struct seal *seal, struct drafting *draf
                       &drafting->plan.signature_length, err);
     if (status == TT_OK && and_build)
         status = sign_build(seal, drafting, creator, err);
+    if (status == TT_OK)
+        status = sign_manifest(seal, drafting, creator, err);
     return status;
 }
 
@@ -276,11 +357,6 @@ static enum tt_status sign_all(struct seal *seal, struct drafting *drafting, str
 static enum tt_status draft_configuration(struct seal *seal, struct drafting *drafting, struct tt_error *err)
 {
     const struct tt_seal_options *options = seal->options;
-    char session[2 * 8 + 1];
-    tt_hex_encode(drafting->session_id, 8, session);
-    drafting->id = options->train_id ? strdup(options->train_id) : tt_text_format("train-%s", session);
-    if (!drafting->id)
-        return tt_error_memory(err);
     struct tt_train_plan *plan = &drafting->plan;
     plan->id = drafting->id;
     plan->creator_id = options->creator_id;
@@ -298,17 +374,25 @@ static enum tt_status draft_configuration(struct seal *seal, struct drafting *dr
     plan->build_signature = drafting->build_signature;
     enum tt_status status = tt_train_new(plan, &seal->train, err);
     if (status == TT_OK)
+        status = tt_train_add_manifest(seal->train, (const char *)drafting->envelope.data, err);
+    if (status == TT_OK)
         status = train_keys_parse(seal->train, &seal->keys, err);
     if (status != TT_OK)
         return tt_error_context(err, "the new train");
+    record_train(options->audit, seal->train, NULL);
     /* What goes out is checked as the first station will check it. */
-    return chain_verify(seal->train, &seal->keys, 0, NULL, NULL, err);
+    status = chain_verify(seal->train, &seal->keys, 0, NULL, NULL, err);
+    if (status == TT_OK)
+        status = manifest_verify(seal->train, &seal->keys, 0, NULL, &seal->manifests, err);
+    return status;
 }
 
 static enum tt_status make_configuration(struct seal *seal, struct tt_error *err)
 {
     struct drafting drafting TT_CLEANUP(drafting_clear) = {0};
     enum tt_status status = hash_definition(seal, &drafting, err);
+    if (status == TT_OK)
+        status = name_train(seal, &drafting, err);
     if (status == TT_OK)
         status = sign_all(seal, &drafting, err);
     if (status == TT_OK)
@@ -317,11 +401,11 @@ static enum tt_status make_configuration(struct seal *seal, struct tt_error *err
 }
 
 /* An editor that saves while the train is sealed would make one that no station takes. */
-static enum tt_status check_unchanged(struct seal *seal, struct tt_error *err)
+static enum tt_status check_unchanged(struct seal *seal, struct content_listing *listing, struct tt_error *err)
 {
-    uint8_t hash[TT_SHA512_SIZE];
-    enum tt_status status = content_definition_hash(seal->train, seal->definition, NULL, hash, err);
-    if (status == TT_OK && !tt_digest_equal(hash, seal->train->hash, sizeof hash))
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = {0};
+    enum tt_status status = content_listing_end(listing, &found, err);
+    if (status == TT_OK && manifest_check_definition(&seal->manifests, &found, NULL) != TT_OK)
         status = tt_error_set(err, TT_USAGE, "files in %s changed while the train was being sealed; run again",
                               seal->options->definition);
     return status;
@@ -331,18 +415,22 @@ static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_chan
 {
     struct tt_secret *symmetric TT_CLEANUP(tt_secret_free_cleanup) = NULL;
     struct tt_file_cipher *cipher TT_CLEANUP(tt_file_cipher_free_cleanup) = NULL;
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
     struct tt_entry results = {
         .path = (char *)TT_TRAIN_RESULTS, .type = TT_ENTRY_FOLDER, .mode = 0755, .mtime_seconds = (int64_t)time(NULL)};
     enum tt_status status = symmetric_key_new(&symmetric, err);
     if (status == TT_OK)
         status = tt_file_cipher_new(symmetric, &cipher, err);
-    struct content_transfer transfer = {.folder = TT_TRAIN_DEFINITION, .cipher = cipher, .change = change};
+    if (status == TT_OK)
+        status = content_listing_new(TT_TRAIN_DEFINITION, &listing, err);
+    struct content_transfer transfer = {
+        .folder = TT_TRAIN_DEFINITION, .cipher = cipher, .listing = listing, .change = change};
     if (status == TT_OK)
         status = tt_image_change_replace(change, &results, err);
     if (status == TT_OK)
         status = content_encrypt_files(&transfer, seal->definition, NULL, err);
     if (status == TT_OK)
-        status = check_unchanged(seal, err);
+        status = check_unchanged(seal, listing, err);
     seal->report.definition = transfer.done;
     if (status == TT_OK)
         status = symmetric_key_wrap_for_all(symmetric, &seal->keys, seal->train, err);
@@ -361,7 +449,11 @@ static enum tt_status make_visible(struct seal *seal, struct tt_image_change *ch
     if (status == TT_OK)
         status = tt_image_reference_sibling(seal->options->image, "base", &seal->report.base, err);
     if (status == TT_OK)
+        status = record_decision(seal->options->audit, digest, err);
+    if (status == TT_OK)
         status = tt_image_change_commit(change, seal->options->image, "base", NULL, err);
+    if (status == TT_OK)
+        record_done(seal->options->audit);
     return status;
 }
 
@@ -369,6 +461,7 @@ enum tt_status tt_seal(const struct tt_seal_options *options, struct tt_seal_rep
 {
     struct seal seal TT_CLEANUP(seal_clear) = {.options = options};
     struct tt_image_change *change TT_CLEANUP(tt_image_change_free_cleanup) = NULL;
+    record_command(options->audit, "seal", options->image, NULL);
     enum tt_status status = open_inputs(&seal, err);
     if (status == TT_OK)
         status = make_configuration(&seal, err);
@@ -381,7 +474,7 @@ enum tt_status tt_seal(const struct tt_seal_options *options, struct tt_seal_rep
     if (status == TT_OK)
         status = make_visible(&seal, change, err);
     if (status != TT_OK)
-        return status;
+        return record_failure(options->audit, status, err);
     seal.report.train = TT_TAKE(seal.train);
     *ret_report = seal.report;
     seal.report = (struct tt_seal_report){0};

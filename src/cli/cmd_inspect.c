@@ -39,6 +39,15 @@ static void print_files(const struct output *output, const char *title, const st
     }
 }
 
+static void print_manifests(const struct output *output, const struct tt_inspection *inspection)
+{
+    const char *absence = tt_manifest_absence(inspection->train, inspection->position);
+    if (absence)
+        output_line(output, "%s", absence);
+    else
+        output_line(output, "signed manifests: %zu", inspection->train->manifest_count);
+}
+
 static void print(const struct output *output, const struct tt_inspection *inspection)
 {
     const struct tt_train *train = inspection->train;
@@ -51,6 +60,7 @@ static void print(const struct output *output, const struct tt_inspection *inspe
         output_line(output, "built on  %s%s%s", train->source_address, train->source_tag ? ":" : "",
                     train->source_tag ? train->source_tag : "");
     print_route(output, inspection);
+    print_manifests(output, inspection);
     print_files(output, "definition (sizes as stored)", inspection->definition, inspection->definition_count);
     print_files(output, "results (sizes as stored)", inspection->results, inspection->results_count);
     output_line(output, "layers: %zu", tt_image_layer_count(inspection->image));
@@ -143,6 +153,7 @@ static void print_json(const struct output *output, const struct tt_inspection *
     output_add_text(source, "address", train->source_address);
     output_add_text(source, "tag", train->source_tag);
     cJSON_AddItemToObject(object, "route", route_json(inspection));
+    command_add_manifests(object, train, inspection->position);
     cJSON_AddItemToObject(object, "definition", files_json(inspection->definition, inspection->definition_count));
     cJSON_AddItemToObject(object, "results", files_json(inspection->results, inspection->results_count));
     cJSON_AddItemToObject(object, "layers", layers_json(inspection->image));

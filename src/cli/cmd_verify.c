@@ -24,6 +24,9 @@ static const char *station_at(const struct tt_verify_report *report)
 static void print(const struct output *output, const char *image, const struct tt_verify_report *report)
 {
     const char *station = station_at(report);
+    const char *absence = tt_manifest_absence(report->train, report->position);
+    if (absence)
+        output_line(output, "%s", absence);
     if (!station)
         output_line(output, "%s came home: all %zu stops have signed", image, report->train->stop_count);
     else
@@ -43,6 +46,7 @@ static void print_json(const struct output *output, const char *image, const str
     output_add_number(object, "stops", report->train->stop_count);
     output_add_text(object, "station", station_at(report));
     cJSON_AddBoolToObject(object, "decrypted", report->decrypted);
+    command_add_manifests(object, report->train, report->position);
     cJSON_AddItemToObject(object, "checks", checks);
     output_result(output, "verify", object);
 }
@@ -54,18 +58,21 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
         "Checks everything about a train that public data can decide; no token is needed. The keys are those that the\n"
         "train itself names: whether they belong to whom they should is not checked.",
         1};
-    struct tt_image_options options = {0};
-    static const struct cli_option none[] = {{0}};
+    struct tt_verify_options options = {0};
+    const struct cli_option own[] = {
+        {"against", 0, CLI_TEXT, &options.against, "REF", "master image that the train must be built on"}, {0}};
     const struct cli_option *common = command_common_options(output, &options.platform);
     const char *image = NULL;
     bool help = false;
-    enum tt_status status = cli_parse(argc, argv, &usage, none, common, &image, &help, err);
+    enum tt_status status = cli_parse(argc, argv, &usage, own, common, &image, &help, err);
     if (status != TT_OK || help)
         return status;
     cJSON *checks TT_CLEANUP(cli_json_cleanup) = cJSON_CreateArray();
     struct listing listing = {.output = output, .checks = checks};
     struct tt_verify_report report TT_CLEANUP(tt_verify_report_clear) = {0};
     status = tt_image_reference_check(image, err);
+    if (status == TT_OK && options.against)
+        status = tt_image_reference_check(options.against, err);
     if (status == TT_OK)
         status = tt_verify(image, &options, take_check, &listing, &report, err);
     if (status != TT_OK)

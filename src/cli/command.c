@@ -67,6 +67,13 @@ void command_add_key(cJSON *object, const struct tt_pkcs11_source *source, const
     output_add_token_use(object, use);
 }
 
+void command_add_manifests(cJSON *object, const struct tt_train *train, size_t position)
+{
+    cJSON *manifests = cJSON_AddObjectToObject(object, "manifests");
+    output_add_number(manifests, "count", train->manifest_count);
+    output_add_text(manifests, "absence", tt_manifest_absence(train, position));
+}
+
 enum tt_status command_station(const char *option, const char **ret_station, struct tt_error *err)
 {
     const char *station = option ? option : environment("STATION_ID");

@@ -73,6 +73,9 @@ TT_MUST_USE enum tt_status command_key_source(const struct key_options *options,
 /* Adds "key" and "token_operations"; `source` gives the URI. */
 void command_add_key(cJSON *object, const struct tt_pkcs11_source *source, const struct tt_token_use *use);
 
+/* Adds "manifests": how many signed ones the train has, and where none, in words what that may mean. */
+void command_add_manifests(cJSON *object, const struct tt_train *train, size_t position);
+
 /* --station or STATION_ID. TT_USAGE when neither is there. */
 TT_MUST_USE enum tt_status command_station(const char *option, const char **ret_station, struct tt_error *err);
 

@@ -161,17 +161,23 @@ static enum tt_status check_count(const struct tt_train *train, size_t position,
                         train->manifest_count, position + 1);
 }
 
+const char *tt_manifest_absence(const struct tt_train *train, size_t position)
+{
+    if (train->has_manifests)
+        return NULL;
+    return position > 0 ? "the train has no signed manifest: it lost it at a station with other software, somebody "
+                          "took it away, or it never had one"
+                        : "the train has no signed manifest: it was made without one, or somebody took it away";
+}
+
 enum tt_status manifest_verify(const struct tt_train *train, const struct train_keys *keys, size_t position,
                                const struct tt_trust_options *trust, struct manifests *ret_manifests,
                                struct tt_error *err)
 {
     struct manifests manifests TT_CLEANUP(manifests_clear) = {0};
     if (!train->has_manifests && trust && trust->require_manifest)
-        return tt_error_set(err, TT_UNTRUSTED,
-                            "the train has no signed manifest, which --require-manifest asks for: %s",
-                            position > 0 ? "it lost it at a station with other software or to an attacker, or never "
-                                           "had one"
-                                         : "it was sealed without one, or somebody took it away");
+        return tt_error_set(err, TT_UNTRUSTED, "%s, and --require-manifest asks for one",
+                            tt_manifest_absence(train, position));
     if (!train->has_manifests)
         return TT_OK;
     enum tt_status status = check_count(train, position, err);

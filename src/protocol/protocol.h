@@ -41,6 +41,7 @@ struct tt_content_size {
 /* Whose keys are believed. Zeroed, it believes nobody's but the own token's. */
 struct tt_trust_options {
     const struct tt_trust *store; /* NULL: an empty one */
+    const char *folder;           /* the store's, for messages that name a command; NULL: the default one */
     bool train_keys;              /* believe the keys that the train names: loudly, and recorded */
     bool require_manifest;        /* refuse trains without signed manifests: TT_UNTRUSTED */
 };
@@ -114,9 +115,19 @@ struct tt_verify_report {
     bool decrypted;  /* the definition lies in the image as plaintext: between pre-run and post-run */
 };
 
-TT_MUST_USE enum tt_status tt_verify(const char *image, const struct tt_image_options *options, tt_check_sink sink,
+struct tt_verify_options {
+    const char *platform;                 /* see struct tt_image_options */
+    const char *station;                  /* ours, whose key only its token can confirm; NULL for none */
+    const struct tt_trust_options *trust; /* NULL: whose the keys are is not asked */
+    const char *against;                  /* master image that the train must be built on; NULL for none */
+};
+
+TT_MUST_USE enum tt_status tt_verify(const char *image, const struct tt_verify_options *options, tt_check_sink sink,
                                      void *user, struct tt_verify_report *ret_report, struct tt_error *err);
 void tt_verify_report_clear(struct tt_verify_report *report);
+
+/* In words, that a train at `position` has no signed manifests (docs/protocol.md, section 13); NULL where it has. */
+const char *tt_manifest_absence(const struct tt_train *train, size_t position);
 
 /* Before an image leaves the station: a train that lies decrypted in it is TT_WRONG_STOP, and one that the next station
  * would refuse by what everybody can check has that status. An image that is no train is TT_OK. */

@@ -20,6 +20,7 @@ struct tt_audit {
     struct audit_channel channel;
     struct audit_member context[AUDIT_FACT_LIMIT];
     size_t count;
+    uint64_t last; /* number of the last record of ours */
     bool lacks_memory;
     bool has_failed;
 };
@@ -85,12 +86,18 @@ enum tt_status tt_audit_new(const char *path, bool make_folder, enum tt_audit_co
     return TT_OK;
 }
 
+static void member_clear(struct audit_member *member)
+{
+    free(member->value);
+    free(member->text);
+}
+
 void tt_audit_free(struct tt_audit *audit)
 {
     if (!audit)
         return;
     for (size_t i = 0; i < audit->count; i++)
-        free(audit->context[i].value);
+        member_clear(&audit->context[i]);
     audit_channel_close(&audit->channel);
     if (audit->file >= 0)
         close(audit->file);
@@ -117,14 +124,27 @@ static void keep(struct tt_audit *audit, const struct tt_audit_fact *fact)
     }
     if (at == audit->count)
         audit->context[audit->count++] = (struct audit_member){.name = fact->name};
-    free(audit->context[at].value);
+    member_clear(&audit->context[at]);
     audit->context[at].value = value;
+    audit->context[at].text = fact->kind == TT_AUDIT_TEXT && fact->text ? strdup(fact->text) : NULL;
 }
 
 void tt_audit_context(struct tt_audit *audit, const struct tt_audit_fact *facts, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         keep(audit, &facts[i]);
+}
+
+void tt_audit_context_add(struct tt_audit *audit, const char *name, const char *text)
+{
+    char all[TT_AUDIT_TEXT_LIMIT + 1];
+    const char *before = NULL;
+    for (size_t i = 0; i < audit->count; i++)
+        if (strcmp(audit->context[i].name, name) == 0)
+            before = audit->context[i].text;
+    snprintf(all, sizeof all, "%s%s%s", before ? before : "", before ? ", " : "", text);
+    const struct tt_audit_fact fact = {.name = name, .kind = TT_AUDIT_TEXT, .text = all};
+    keep(audit, &fact);
 }
 
 /* Opening and locking. */
@@ -202,6 +222,8 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
         status = open_and_lock(audit, err);
     if (status == TT_OK)
         status = audit_end_read(audit->file, audit->path, &end, err);
+    if (status == TT_OK && end.place.number < audit->last)
+        status = tt_error_set(err, TT_STORE, "the audit trail %s lost records while it was in use", audit->path);
     bool is_new = status == TT_OK && end.size == 0;
     if (status == TT_OK && end.ruin > 0)
         tt_log(TT_LOG_WARNING, "the audit trail %s ended with a record that was never finished; that is recorded",
@@ -215,6 +237,8 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
         status = tt_file_write_all(audit->file, text.data, text.length, audit->path, err);
     if (status == TT_OK)
         status = sync_trail(audit, is_new, err);
+    if (status == TT_OK)
+        audit->last = end.place.number;
     let_go(audit);
     if (status == TT_OK)
         status =
@@ -233,4 +257,85 @@ enum tt_status tt_audit_write(struct tt_audit *audit, const char *event, const s
     if (err)
         *err = said;
     return tt_error_context(err, "what is about to happen cannot be recorded");
+}
+
+/* Rotating. */
+
+/* The new trail's file, under another name as yet. */
+static enum tt_status write_successor(const struct tt_audit *audit, const struct audit_end *end, const char *fresh,
+                                      const char *old_name, struct tt_error *err)
+{
+    char hash[AUDIT_HASH_SIZE];
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+    struct audit_place place = end->place;
+    audit_hash_text(place.hash, hash);
+    const struct tt_audit_fact facts[] = {{.name = "continues", .kind = TT_AUDIT_TEXT, .text = old_name},
+                                          {.name = "continues_hash", .kind = TT_AUDIT_TEXT, .text = hash}};
+    enum tt_status status = add_line(audit, &place, AUDIT_FIRST_EVENT, facts, 2, &text, err);
+    if (status != TT_OK)
+        return status;
+    unlinkat(audit->folder, fresh, 0); /* left by a killed one; others wait for our lock */
+    int file TT_CLEANUP(tt_close_cleanup) =
+        openat(audit->folder, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file < 0)
+        return tt_error_errno(err, TT_STORE, "cannot make a new audit trail beside %s", audit->path);
+    status = tt_file_write_all(file, text.data, text.length, audit->path, err);
+    if (status == TT_OK && fsync(file) != 0)
+        status = tt_error_errno(err, TT_STORE, "cannot write the audit trail %s to disk", audit->path);
+    return status;
+}
+
+/* The old file gets its second name before the new one takes the first. */
+static enum tt_status swap(const struct tt_audit *audit, const char *fresh, const char *old_name, struct tt_error *err)
+{
+    struct stat held;
+    struct stat named;
+    bool is_named = fstat(audit->file, &held) == 0 &&
+                    fstatat(audit->folder, old_name, &named, AT_SYMLINK_NOFOLLOW) == 0 && held.st_dev == named.st_dev &&
+                    held.st_ino == named.st_ino; /* by a killed one */
+    if (!is_named && linkat(audit->folder, audit->name, audit->folder, old_name, 0) != 0)
+        return tt_error_errno(err, TT_STORE, "cannot give the audit trail %s the name %s", audit->path, old_name);
+    if (renameat(audit->folder, fresh, audit->folder, audit->name) != 0)
+        return tt_error_errno(err, TT_STORE, "cannot begin a new audit trail %s", audit->path);
+    if (fsync(audit->folder) != 0 && errno != EINVAL)
+        tt_log(TT_LOG_WARNING, "the audit trail is rotated, but the disk does not say that it will last");
+    return TT_OK;
+}
+
+static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err)
+{
+    struct audit_end end;
+    enum tt_status status = audit_end_read(audit->file, audit->path, &end, err);
+    if (status == TT_OK && (end.size == 0 || end.ruin > 0))
+        return tt_error_set(err, TT_USAGE, "%s %s; there is nothing to rotate before the next record was written to it",
+                            audit->path, end.size == 0 ? "is empty" : "ends with a record that was never finished");
+    if (status != TT_OK)
+        return status;
+    char *old TT_CLEANUP(tt_free_cleanup) =
+        tt_text_format("%s.%llu", audit->path, (unsigned long long)end.place.number);
+    char *fresh TT_CLEANUP(tt_free_cleanup) = tt_text_format(".%s.new", audit->name);
+    if (!old || !fresh)
+        return tt_error_memory(err);
+    const char *slash = strrchr(old, '/');
+    const char *old_name = slash ? slash + 1 : old;
+    status = write_successor(audit, &end, fresh, old_name, err);
+    if (status == TT_OK)
+        status = swap(audit, fresh, old_name, err);
+    if (status != TT_OK)
+        unlinkat(audit->folder, fresh, 0);
+    if (status == TT_OK)
+        *ret_old = TT_TAKE(old);
+    return status;
+}
+
+enum tt_status tt_audit_rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err)
+{
+    struct stat facts;
+    if (stat(audit->path, &facts) != 0)
+        return tt_error_errno(err, errno == ENOENT ? TT_USAGE : TT_STORE, "there is no audit trail %s", audit->path);
+    enum tt_status status = open_and_lock(audit, err);
+    if (status == TT_OK)
+        status = rotate(audit, ret_old, err);
+    let_go(audit);
+    return status;
 }

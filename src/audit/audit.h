@@ -47,6 +47,9 @@ TT_DEFINE_CLEANUP(struct tt_audit *, tt_audit_free)
  * record can be written any more. */
 void tt_audit_context(struct tt_audit *audit, const struct tt_audit_fact *facts, size_t count);
 
+/* The same, but text is added to what the member had before, after a comma. */
+void tt_audit_context_add(struct tt_audit *audit, const char *name, const char *text);
+
 /* Appends one record of this event, beside time, host, user, process, program version and the context; a fact stands
  * before one of its name in the context. It is on disk when this returns TT_OK. Several processes may append to one
  * trail. TT_STORE, naming the file: what it would record must not happen. */
@@ -56,8 +59,9 @@ TT_MUST_USE enum tt_status tt_audit_write(struct tt_audit *audit, const char *ev
 /* Whether a record could not be written. */
 bool tt_audit_has_failed(const struct tt_audit *audit);
 
-/* Closes a trail of this path, as PATH.NUMBER, and starts a new one whose first record carries its name and its last
- * hash. *ret_old (the caller frees) is where it is now. TT_STORE, TT_TAMPERED when its end is no trail's. */
+/* Closes the trail, as PATH.NUMBER (of its last record), and starts a new one at its path, whose first record carries
+ * that name and goes on in the chain. Whenever the process dies, the path leads to one of the two. *ret_old (the caller
+ * frees) is where the old one is now. TT_USAGE when there is no trail, TT_STORE. */
 TT_MUST_USE enum tt_status tt_audit_rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err);
 
 #endif

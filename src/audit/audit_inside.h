@@ -35,12 +35,35 @@ TT_MUST_USE enum tt_status audit_line_parse(const char *text, size_t length, str
                                             struct tt_error *err);
 void audit_line_clear(struct audit_line *line);
 
+/* --- the chain --- */
+
+/* Where a reader stands: after so many lines. Starts zeroed. */
+struct audit_chain {
+    uint64_t number;              /* of the last record */
+    bool has_hash;                /* something stands before what comes next */
+    uint8_t hash[TT_SHA256_SIZE]; /* of that */
+    bool takes_any;               /* the first record may have any number: others come before its file */
+    bool is_file_start;           /* the next line is the first of its file */
+    struct tt_digest *ruin;       /* over lines that are no records; NULL outside of them */
+    uint64_t ruin_bytes;
+    uint64_t recoveries;
+};
+
+/* A record. TT_TAMPERED when it does not follow on what was there before; the chain goes on from it all the same. */
+TT_MUST_USE enum tt_status audit_chain_record(struct audit_chain *chain, const struct audit_line *line,
+                                              const char *text, size_t length, struct tt_error *err);
+/* A line that is no record, in one or several pieces. */
+TT_MUST_USE enum tt_status audit_chain_ruin(struct audit_chain *chain, const char *text, size_t length, bool begins,
+                                            struct tt_error *err);
+void audit_chain_clear(struct audit_chain *chain);
+
 /* --- one to write --- */
 
-/* A member, its value as JSON. */
+/* A member, its value as JSON, and as text where it is one. */
 struct audit_member {
     const char *name;
     char *value;
+    char *text;
 };
 
 /* *ret_value is NULL for a fact that is left out. */

@@ -45,8 +45,8 @@ void record_stop(struct tt_audit *audit, size_t stop, size_t stop_count)
 
 void record_checked(struct tt_audit *audit, const char *names)
 {
-    const struct tt_audit_fact fact = TEXT("checked", names);
-    note(audit, &fact, 1);
+    if (audit)
+        tt_audit_context_add(audit, "checked", names);
 }
 
 enum tt_status record_trusted_by_train(struct tt_audit *audit, const char *role, const char *id,
@@ -151,10 +151,11 @@ enum tt_status record_failure(struct tt_audit *audit, enum tt_status status, con
         NUMBER("code", (uint64_t)status),
         TEXT("message", err ? err->message : NULL),
         TEXT("detail", err ? err->detail : NULL),
+        TEXT("digest_after", NULL), /* it did not come to that */
     };
     struct tt_error ignored = TT_ERROR_INIT;
     bool is_known = audit && tt_audit_has_failed(audit); /* the failure is that of the trail */
-    if (!is_known && put(audit, "decision", facts, 5, &ignored) != TT_OK)
+    if (!is_known && put(audit, "decision", facts, 6, &ignored) != TT_OK)
         tt_log(TT_LOG_WARNING, "that this was %s could not be recorded: %s",
                is_refusal(status) ? "refused" : "given up", ignored.message);
     return status;

@@ -3,6 +3,7 @@
 #include "base/interrupt.h"
 #include "protocol/post_run.h"
 #include "protocol/pre_run.h"
+#include "protocol/record.h"
 
 /* A whole stop. What pre-run made is never shown under the image's name: it lives as long as `pre`. Members are freed
  * in the order that images and containers hang on each other. */
@@ -65,6 +66,7 @@ enum tt_status tt_run(const struct tt_run_options *options, struct tt_run_report
 {
     struct whole_stop whole TT_CLEANUP(whole_stop_clear) = {
         .options = options, .post = {.options = &options->stop}, .pre = {.options = &options->stop}};
+    record_command(options->stop.audit, "run", options->stop.image, options->stop.station);
     enum tt_status status = base_image_start(&whole.post.base, &options->stop, err);
     if (status == TT_OK)
         status = base_image_wait(&whole.post.base, err); /* without it there is no end to the stop */
@@ -77,7 +79,7 @@ enum tt_status tt_run(const struct tt_run_options *options, struct tt_run_report
     if (status == TT_OK)
         status = leave(&whole, err);
     if (status != TT_OK)
-        return status;
+        return record_failure(options->stop.audit, status, err);
     *ret_report = (struct tt_run_report){.pre = whole.pre.report, .post = whole.post.report, .seconds = whole.seconds};
     whole.pre.report = (struct tt_stop_report){0};
     whole.post.report = (struct tt_stop_report){0};

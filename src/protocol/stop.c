@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "protocol/record.h"
 
 enum tt_status stop_open_state(const struct tt_stop_options *options, const struct tt_train *train,
                                struct tt_state **ret_state, struct tt_error *err)
@@ -67,6 +68,8 @@ enum tt_status stop_switch(struct tt_state *state, struct tt_state_record *recor
     struct tt_state_record old TT_CLEANUP(tt_state_record_clear) = {0};
     enum tt_status status = tt_state_record_copy(tt_state_record(state), &old, err);
     if (status == TT_OK)
+        status = record_decision(options->audit, record->image_after, err);
+    if (status == TT_OK)
         status = tt_state_write(state, record, err);
     if (status == TT_OK)
         status = commit(state, record, &old, change, options, err);
@@ -77,6 +80,7 @@ enum tt_status stop_switch(struct tt_state *state, struct tt_state_record *recor
     record->phase = done;
     if (tt_state_write(state, record, &ignored) != TT_OK)
         tt_log(TT_LOG_WARNING, "%s", ignored.message);
+    record_done(options->audit);
     return TT_OK;
 }
 

@@ -1,18 +1,23 @@
 #include "protocol/token_use.h"
 
 #include "base/log.h"
+#include "protocol/record.h"
 
-enum tt_status token_open(const struct tt_key_source *source, const EVP_PKEY *expected, const char *owner,
+enum tt_status token_open(const struct tt_key_source *source, struct tt_audit *audit, const EVP_PKEY *expected, const char *owner,
                           struct tt_token_use *use, struct tt_private_key **ret_key, struct tt_error *err)
 {
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
-    enum tt_status status = source->open(source->user, expected, &key, err);
+    enum tt_status status = record_begin(audit, source, err);
+    if (status == TT_OK)
+        status = source->open(source->user, expected, &key, err);
     if (status != TT_OK)
         return status;
     const EVP_PKEY *held = tt_private_key_public(key);
     status = tt_public_key_check(held, "the key in the token", err);
     if (status == TT_OK)
         status = tt_public_key_fingerprint(held, use->fingerprint, err);
+    if (status == TT_OK)
+        status = record_watch(audit, source, key, err);
     if (status != TT_OK)
         return status;
     use->bits = tt_public_key_bits(held);

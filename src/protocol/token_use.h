@@ -5,8 +5,8 @@
 #include "protocol/protocol.h"
 
 /* Opens the key and makes sure that it is `expected` (TT_UNTRUSTED otherwise); NULL takes any. Notes its fingerprint.
- */
-TT_MUST_USE enum tt_status token_open(const struct tt_key_source *source, const EVP_PKEY *expected, const char *owner,
+ * Before, it is recorded in `audit` (may be NULL) that the key will be used, and so is every use of it after. */
+TT_MUST_USE enum tt_status token_open(const struct tt_key_source *source, struct tt_audit *audit, const EVP_PKEY *expected, const char *owner,
                                       struct tt_token_use *use, struct tt_private_key **ret_key, struct tt_error *err);
 
 /* Notes an operation that succeeded. */

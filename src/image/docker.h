@@ -89,6 +89,12 @@ TT_MUST_USE enum tt_status docker_stream(void *state, const char *path, struct t
 TT_MUST_USE enum tt_status docker_check_way(struct docker_image *image, const char *path, bool *ret_found,
                                             struct tt_error *err);
 
+/* docker_save.c -----------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status docker_visit_layers(struct tt_image *image, size_t first,
+                                               const struct tt_layer_visitor *visitor, struct tt_error *err);
+
 /* docker_files.c ----------------------------------------------------------------------------------------------------
  */
 

@@ -184,6 +184,7 @@ static void close_image(void *state)
 /* Blobs are the engine's business: it checked the layers as it took them, and shows none. */
 const struct tt_image_store tt_docker_store = {.open = open_image,
                                                .close = close_image,
+                                               .visit_layers = docker_visit_layers,
                                                .files = docker_files,
                                                .stream = docker_stream,
                                                .execute = tt_docker_execute,

@@ -133,6 +133,12 @@ bool tt_image_shows_blobs(const struct tt_image *image)
     return image->store->verify_blobs;
 }
 
+enum tt_status tt_image_visit_layers(struct tt_image *image, size_t first, const struct tt_layer_visitor *visitor,
+                                     struct tt_error *err)
+{
+    return image->store->visit_layers(image, first, visitor, err);
+}
+
 enum tt_status tt_image_files(struct tt_image *image, const char *path, struct tt_file_set **ret_files,
                               struct tt_error *err)
 {

@@ -62,6 +62,24 @@ TT_MUST_USE enum tt_status tt_image_verify_blobs(struct tt_image *image, struct 
 /* Whether the store shows blobs that can be checked: an engine keeps them to itself. */
 bool tt_image_shows_blobs(const struct tt_image *image);
 
+/* Who looks into layers, entry by entry. */
+struct tt_layer_visitor {
+    void *user;
+    /* An archive begins that may be one of the layers. */
+    void (*begin)(void *user);
+    /* Its next entry as the archive has it: whiteouts are files whose names start with ".wh.". A failure ends the look
+     * at this archive, and is the image's when it turns out to be one of the layers. */
+    enum tt_status (*entry)(void *user, const struct tt_entry *entry, struct tt_error *err);
+    /* It was this layer: its bytes have the digest that is the layer's diff_id. Once for each layer, in any order; more
+     * than once after one `begin` where layers are equal. */
+    enum tt_status (*end)(void *user, size_t layer, struct tt_error *err);
+};
+
+/* Shows all layers from `first` on to the visitor, but none of those below. In a layout, blobs that were not verified
+ * yet are. TT_STORE when an engine does not hand a layer out. */
+TT_MUST_USE enum tt_status tt_image_visit_layers(struct tt_image *image, size_t first,
+                                                 const struct tt_layer_visitor *visitor, struct tt_error *err);
+
 /* The files at and under `path` ("opt/pht_results"), after whiteouts, as one set; empty when there is nothing. The
  * entry of `path` itself comes first. TT_TAMPERED when a component before the last is not a folder (a link that leads
  * elsewhere). TT_MALFORMED above TT_ENTRY_LIMIT entries. Hard links come as TT_ENTRY_HARDLINK. */
@@ -138,5 +156,22 @@ TT_MUST_USE enum tt_status tt_image_clean(const char *reference, bool dry_run, t
 
 /* The image's configuration as JSON text ("Env", "Entrypoint", ... are under "config"), for inspect. The image's. */
 const struct tt_buffer *tt_image_configuration(const struct tt_image *image);
+
+/* Whether the image's settings are those of the image it was built on, but for what an image of its own has: its
+ * command (see tt_image_command), history, author, times and names. Members that nobody knows count, too, and what
+ * stores write differently does not. TT_TAMPERED names the setting. */
+TT_MUST_USE enum tt_status tt_image_settings_check(const struct tt_image *image, const struct tt_image *base,
+                                                   struct tt_error *err);
+
+/* What a container of the image runs: Entrypoint, then Cmd. */
+struct tt_image_command {
+    char **words;
+    size_t entry_count; /* so many of them are the Entrypoint's */
+    size_t count;
+};
+
+TT_MUST_USE enum tt_status tt_image_command(const struct tt_image *image, struct tt_image_command *ret_command,
+                                            struct tt_error *err);
+void tt_image_command_clear(struct tt_image_command *command);
 
 #endif

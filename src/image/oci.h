@@ -352,6 +352,12 @@ TT_MUST_USE enum tt_status oci_child_manifest(const struct tt_buffer *parent, co
                                               const struct oci_descriptor *layer, struct tt_buffer *ret_text,
                                               struct tt_error *err);
 
+/* oci_entries.c -----------------------------------------------------------------------------------------------------
+ */
+
+TT_MUST_USE enum tt_status oci_visit_layers(struct tt_image *image, size_t first,
+                                            const struct tt_layer_visitor *visitor, struct tt_error *err);
+
 /* The rest of the store's ways ----------------------------------------------------------------------------------------
  */
 

@@ -88,6 +88,7 @@ static enum tt_status clean(const struct tt_reference *reference, bool dry_run, 
 
 const struct tt_image_store tt_oci_store = {.open = open_image,
                                             .close = close_image,
+                                            .visit_layers = oci_visit_layers,
                                             .verify_blobs = verify_blobs,
                                             .files = files,
                                             .change_new = oci_change_new,

@@ -35,6 +35,8 @@ struct tt_image_store {
     enum tt_status (*open)(const struct tt_reference *reference, const struct tt_image_options *options,
                            struct tt_image *image, struct tt_error *err);
     void (*close)(void *state);
+    enum tt_status (*visit_layers)(struct tt_image *image, size_t first, const struct tt_layer_visitor *visitor,
+                                   struct tt_error *err);
     /* NULL: there are no blobs to be seen. */
     enum tt_status (*verify_blobs)(void *state, struct tt_error *err);
     enum tt_status (*files)(void *state, const char *path, struct tt_file_set **ret_files, struct tt_error *err);

@@ -23,7 +23,7 @@ enum tt_status tt_departure_check(const char *image, const struct tt_image_optio
     enum tt_status status = is_train(image, options, &train, err);
     if (status != TT_OK || !train)
         return status;
-    struct tt_verify_options how = {.platform = options ? options->platform : NULL};
+    struct tt_verify_options how = {.platform = options ? options->platform : NULL, .quick = true};
     status = tt_verify(image, &how, NULL, NULL, &report, err);
     if (status != TT_OK)
         return tt_error_context(err, "%s stays here, as the next station could not take it", image);

@@ -119,7 +119,8 @@ struct tt_verify_options {
     const char *platform;                 /* see struct tt_image_options */
     const char *station;                  /* ours, whose key only its token can confirm; NULL for none */
     const struct tt_trust_options *trust; /* NULL: whose the keys are is not asked */
-    const char *against;                  /* master image that the train must be built on; NULL for none */
+    const char *against; /* master image that the train must be built on; NULL: what a signed manifest says of it */
+    bool quick;          /* own layers are not read one by one, which an engine takes long for */
 };
 
 TT_MUST_USE enum tt_status tt_verify(const char *image, const struct tt_verify_options *options, tt_check_sink sink,

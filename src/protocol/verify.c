@@ -84,8 +84,23 @@ static enum tt_status check_manifests(const struct visit *visit, const struct tt
     return TT_OK;
 }
 
-static enum tt_status check_visit(const struct visit *visit, const struct tt_trust_options *trust, tt_check_sink sink,
-                                  void *user, size_t *ret_position, bool *ret_decrypted, struct tt_error *err)
+/* What lies below the train, where somebody says what that should be. */
+static enum tt_status check_below(const struct visit *visit, const struct tt_verify_options *options,
+                                  const struct manifests *manifests, tt_check_sink sink, void *user,
+                                  struct tt_error *err)
+{
+    struct against_layers layers = {.name = "the base image in the creator's manifest"};
+    if (options->against)
+        return against_check_image(visit->image, visit->train, options->against, options->platform, sink, user, err);
+    layers.diff_ids = manifest_layers(manifests, &layers.count);
+    if (layers.count == 0 || options->quick)
+        return TT_OK;
+    return against_check_layers(visit->image, visit->train, &layers, sink, user, err);
+}
+
+static enum tt_status check_visit(const struct visit *visit, const struct tt_verify_options *options,
+                                  tt_check_sink sink, void *user, size_t *ret_position, bool *ret_decrypted,
+                                  struct tt_error *err)
 {
     struct manifests manifests TT_CLEANUP(manifests_clear) = {0};
     size_t position = 0;
@@ -96,7 +111,7 @@ static enum tt_status check_visit(const struct visit *visit, const struct tt_tru
     say(sink, user, "route", true, "signatures on the route have no gap");
     status = chain_verify(visit->train, &visit->keys, position, sink, user, err);
     if (status == TT_OK)
-        status = check_manifests(visit, trust, position, sink, user, &manifests, err);
+        status = check_manifests(visit, options->trust, position, sink, user, &manifests, err);
     if (status != TT_OK)
         return status;
     bool decrypted = visit_is_decrypted(visit);
@@ -108,6 +123,9 @@ static enum tt_status check_visit(const struct visit *visit, const struct tt_tru
         return status;
     if (tt_image_shows_blobs(visit->image))
         say(sink, user, "blobs", true, "all blobs of the image have their digests and sizes");
+    status = check_below(visit, options, &manifests, sink, user, err);
+    if (status != TT_OK)
+        return status;
     *ret_position = position;
     *ret_decrypted = decrypted;
     return TT_OK;
@@ -138,9 +156,7 @@ enum tt_status tt_verify(const char *image, const struct tt_verify_options *opti
     struct tt_verify_report report = {0};
     enum tt_status status = visit_open(image, options->platform, VISIT_RESULTS_LISTED, &visit, err);
     if (status == TT_OK)
-        status = check_visit(&visit, options->trust, sink, user, &report.position, &report.decrypted, err);
-    if (status == TT_OK && options->against)
-        status = against_check_image(visit.image, visit.train, options->against, options->platform, sink, user, err);
+        status = check_visit(&visit, options, sink, user, &report.position, &report.decrypted, err);
     if (status == TT_OK)
         status = check_trust(image, options, &visit, sink, user, err);
     if (status != TT_OK)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "crypto/digest.h"
 #include "crypto/key_wrap.h"
 #include "crypto/signature.h"
 #include "pkcs11/ckr.h"
@@ -48,6 +49,37 @@ static CK_RV use_key(CK_FUNCTION_LIST *functions, CK_SESSION_HANDLE handle, cons
     return outcome;
 }
 
+/* A padded block is not what was meant to be signed, and the digest in it is its caller's: its own hash tells of it. */
+static enum tt_status testify(const struct tt_session *session, const struct tt_key_object *key,
+                              const struct attempt *attempt, CK_RV outcome, struct tt_secret *out, struct tt_error *err)
+{
+    struct tt_error failure = TT_ERROR_INIT;
+    uint8_t hash[TT_SHA256_SIZE];
+    bool raw = attempt->mechanism.mechanism == CKM_RSA_X_509;
+    bool shown = attempt->sign && !raw;
+    struct tt_key_event event = {.use = attempt->sign ? TT_USE_SIGN : TT_USE_UNWRAP,
+                                 .mechanism = raw             ? "RSA-X.509"
+                                              : attempt->sign ? "RSASSA-PSS-SHA512"
+                                                              : "RSA-OAEP-SHA512",
+                                 .padding_by = raw ? TT_PADDING_RAW : TT_PADDING_NATIVE,
+                                 .attempts = 1,
+                                 .digest = shown ? attempt->in : hash,
+                                 .digest_length = shown ? attempt->in_length : sizeof hash,
+                                 .failure = &failure};
+    if (!session->witness.used)
+        return TT_OK;
+    if (outcome != CKR_OK)
+        event.status = tt_ckr_error(outcome, &failure, "the token did not do it");
+    enum tt_status status = tt_digest_once(TT_SHA256, attempt->in, attempt->in_length, hash, err);
+    if (status == TT_OK)
+        status = session->witness.used(session->witness.user, key, &event, err);
+    if (status != TT_OK) {
+        tt_wipe(out->data, out->capacity);
+        out->length = 0;
+    }
+    return status;
+}
+
 /* In a session of its own: some tokens stay busy with an operation that failed. */
 static enum tt_status try(struct tt_session *session, const struct tt_key_object *key, const struct tt_secret *pin,
                           struct attempt *attempt, struct tt_secret *out, CK_RV *ret_outcome, struct tt_error *err)
@@ -62,7 +94,7 @@ static enum tt_status try(struct tt_session *session, const struct tt_key_object
     functions->C_CloseSession(handle);
     if (is_about_pin(login))
         return tt_ckr_error(login, err, "the token did not take the PIN for a use of the key");
-    return TT_OK;
+    return testify(session, key, attempt, *ret_outcome, out, err);
 }
 
 /* Raw RSA's outcome may have lost its leading zero bytes. */

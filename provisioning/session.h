@@ -2,14 +2,26 @@
 #ifndef TT_PROVISIONING_SESSION_H
 #define TT_PROVISIONING_SESSION_H
 
+#include "crypto/private_key.h"
 #include "pkcs11/pin.h"
 #include "provisioning/cryptoki.h"
+
+struct tt_key_object;
+
+/* Hears of every use of a private key through the session, before its outcome is handed out. When it fails, the outcome
+ * is wiped, and that failure is the operation's. */
+struct tt_session_witness {
+    enum tt_status (*used)(void *user, const struct tt_key_object *key, const struct tt_key_event *event,
+                           struct tt_error *err);
+    void *user;
+};
 
 struct tt_session {
     struct tt_cryptoki *cryptoki; /* not owned */
     struct tt_token token;
     CK_SESSION_HANDLE handle;
     bool is_logged_in;
+    struct tt_session_witness witness; /* set by whoever opened it; `used` NULL: nobody */
 };
 
 TT_MUST_USE enum tt_status tt_session_open(struct tt_cryptoki *cryptoki, const struct tt_token *token, bool writable,

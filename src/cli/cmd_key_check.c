@@ -3,6 +3,7 @@
 
 struct check_options {
     const char *policy;
+    struct audit_options audit;
     struct provision_options provision;
 };
 
@@ -67,11 +68,15 @@ static enum tt_status check(struct output *output, const struct check_options *o
     struct tt_findings findings = {0};
     enum tt_status status = options->policy ? tt_policy_read(options->policy, &policy, err) : TT_OK;
     if (status == TT_OK)
-        status = provision_open(&options->provision, uri, false, &token, err);
+        status = provision_record(&token, &options->audit, "key check", err);
+    if (status != TT_OK)
+        return status;
+    status = provision_open(&options->provision, uri, false, &token, err);
     if (status == TT_OK)
         status = tt_key_find(token.session, token.uri, &key, err);
     if (status == TT_OK)
         status = tt_key_check(token.session, &key, token.pin, &policy, &findings, err);
+    status = provision_end(&token, status, err);
     if (status == TT_OK)
         status = judge(output, options, &token, &key, &findings, err);
     return status;
@@ -89,6 +94,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     const struct cli_option own[] = {
         {"policy", 0, CLI_TEXT, &options.policy, "FILE", "wishes (JSON) that turn warnings into failures"},
         PROVISION_OPTION_ROWS(options.provision),
+        AUDIT_OPTION_ROWS(options.audit),
         {0}};
     const struct cli_option *common = command_common_options(output, NULL);
     const char *uri = NULL;

@@ -8,6 +8,8 @@
 #include "base/text.h"
 #include "cli/provision_command.h"
 #include "crypto/public_key.h"
+#include "protocol/record.h"
+#include "protocol/token_use.h"
 #include "provisioning/key_export.h"
 #include "provisioning/subject.h"
 
@@ -19,6 +21,7 @@ struct export_options {
     const char *file;
     bool force;
     bool login;
+    struct audit_options audit;
     struct provision_options provision;
 };
 
@@ -49,7 +52,10 @@ static enum tt_status export_public(const struct export_options *options, const 
     struct tt_key_object object TT_CLEANUP(tt_key_object_clear) = {0};
     struct tt_key_probe probe = {0};
     EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
-    enum tt_status status = provision_load(&options->provision, uri, &token, err);
+    enum tt_status status = options->login ? provision_record(&token, &options->audit, "key export", err) : TT_OK;
+    if (status != TT_OK)
+        return status;
+    status = provision_load(&options->provision, uri, &token, err);
     if (status == TT_OK)
         status = provision_find(&token, err);
     if (status == TT_OK)
@@ -72,6 +78,7 @@ static enum tt_status export_public(const struct export_options *options, const 
                                   "says more");
         key = TT_TAKE(object.public_half);
     }
+    status = provision_end(&token, status, err);
     if (status == TT_OK)
         status = describe(key, exported, err);
     if (status == TT_OK)
@@ -83,6 +90,7 @@ static enum tt_status export_public(const struct export_options *options, const 
 static enum tt_status export_signed(const struct export_options *options, const char *uri, const X509_NAME *subject,
                                     struct exported *exported, struct tt_error *err)
 {
+    struct tt_audit *audit TT_CLEANUP(tt_audit_free_cleanup) = NULL;
     struct tt_pkcs11_source *source TT_CLEANUP(tt_pkcs11_source_free_cleanup) = NULL;
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     struct key_options from = {.key = uri,
@@ -90,17 +98,24 @@ static enum tt_status export_signed(const struct export_options *options, const 
                                .pin_fd = options->provision.pin_fd,
                                .last_pin_try = options->provision.last_pin_try};
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
+    struct tt_token_use use = {0};
     enum tt_status status = command_key_source(&from, &source, err);
-    if (status == TT_OK) {
-        struct tt_key_source opener = tt_pkcs11_key_source(source);
-        status = opener.open(opener.user, NULL, &key, err);
-    }
+    if (status == TT_OK)
+        status = audit_open(&options->audit, NULL, &audit, err);
+    if (status != TT_OK)
+        return status;
+    struct tt_key_source opener = tt_pkcs11_key_source(source);
+    record_command(audit, "key export", NULL, NULL);
+    status = token_open(&opener, audit, NULL, "its owner", &use, &key, err);
+    if (status == TT_OK)
+        tt_private_key_purpose(key, options->format_name);
     if (status == TT_OK)
         status = describe(tt_private_key_public(key), exported, err);
     if (status == TT_OK && options->format == TT_EXPORT_REQUEST)
         status = tt_export_request(key, subject, &exported->text, &padding_by, err);
     else if (status == TT_OK)
         status = tt_export_certificate(key, subject, (unsigned)options->days, &exported->text, &padding_by, err);
+    status = status == TT_OK ? record_decision(audit, NULL, err) : record_failure(audit, status, err);
     exported->padding = output_padding_name(padding_by);
     exported->has_logged_in = true;
     return status;
@@ -218,6 +233,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
         {"output", 'o', CLI_TEXT, &options.file, "FILE", "write to a file that is not there yet"},
         {"force", 0, CLI_FLAG, &options.force, NULL, "replace the file"},
         PROVISION_OPTION_ROWS(options.provision),
+        AUDIT_OPTION_ROWS(options.audit),
         {0}};
     const struct cli_option *common = command_common_options(output, NULL);
     struct exported exported TT_CLEANUP(exported_clear) = {0};

@@ -47,6 +47,7 @@ struct generate_options {
     int bits;
     bool always_authenticate;
     const char *allow;
+    struct audit_options audit;
     struct provision_options provision;
 };
 
@@ -65,7 +66,10 @@ static enum tt_status generate(struct output *output, const struct generate_opti
     if (status == TT_OK && options->allow)
         status = tt_key_wish_allow(&wish, options->allow, err);
     if (status == TT_OK)
-        status = provision_load(&options->provision, uri, &token, err);
+        status = provision_record(&token, &options->audit, "key generate", err);
+    if (status != TT_OK)
+        return status;
+    status = provision_load(&options->provision, uri, &token, err);
     if (status == TT_OK)
         status = provision_find(&token, err);
     if (status == TT_OK)
@@ -74,6 +78,7 @@ static enum tt_status generate(struct output *output, const struct generate_opti
         status = provision_login(&options->provision, true, &token, err);
     if (status == TT_OK)
         status = tt_key_generate(token.session, &wish, bits, token.pin, &key, &probe, err);
+    status = provision_end(&token, status, err);
     if (status == TT_OK)
         print(output, "key generate", "made", &token, &key, &probe, NULL);
     return status;
@@ -98,6 +103,7 @@ static enum tt_status run_generate(struct output *output, int argc, char **argv,
         {"allow-mechanisms", 0, CLI_TEXT, &options.allow, "LIST",
          "limit the key to these mechanisms: oaep,pss,raw,pkcs1 or CKM_ names"},
         PROVISION_OPTION_ROWS(options.provision),
+        AUDIT_OPTION_ROWS(options.audit),
         {0}};
     const struct cli_option *common = command_common_options(output, NULL);
     const char *uri = NULL;
@@ -119,6 +125,7 @@ struct import_options {
     const char *allow;
     bool shred;
     int file_pin_fd;
+    struct audit_options audit;
     struct provision_options provision;
 };
 
@@ -156,7 +163,10 @@ static enum tt_status import(struct output *output, const struct import_options 
     if (status == TT_OK && options->allow)
         status = tt_key_wish_allow(&wish, options->allow, err);
     if (status == TT_OK)
-        status = provision_load(&options->provision, uri, &token, err);
+        status = provision_record(&token, &options->audit, "key import", err);
+    if (status != TT_OK)
+        return status;
+    status = provision_load(&options->provision, uri, &token, err);
     if (status == TT_OK)
         status = provision_find(&token, err);
     if (status == TT_OK)
@@ -165,6 +175,7 @@ static enum tt_status import(struct output *output, const struct import_options 
         status = provision_login(&options->provision, true, &token, err);
     if (status == TT_OK)
         status = tt_key_import(token.session, &wish, file.key, token.pin, &key, &probe, err);
+    status = provision_end(&token, status, err);
     if (status != TT_OK)
         return status;
     tt_log(TT_LOG_WARNING,
@@ -205,6 +216,7 @@ static enum tt_status run_import(struct output *output, int argc, char **argv, s
         {"shred", 0, CLI_FLAG, &options.shred, NULL,
          "then overwrite and remove the file (SSDs, journals and backups may keep it)"},
         PROVISION_OPTION_ROWS(options.provision),
+        AUDIT_OPTION_ROWS(options.audit),
         {0}};
     const struct cli_option *common = command_common_options(output, NULL);
     const char *operands[2] = {NULL, NULL};

@@ -1,3 +1,4 @@
+#include "cli/audit_options.h"
 #include "cli/command.h"
 
 static void print(const struct output *output, const struct tt_results_options *options,
@@ -28,15 +29,20 @@ static void print_json(const struct output *output, const struct tt_results_opti
 }
 
 static enum tt_status open_results(struct output *output, const struct key_options *key,
-                                   struct tt_results_options *options, struct tt_error *err)
+                                   const struct audit_options *audit, struct tt_results_options *options,
+                                   struct tt_error *err)
 {
     struct tt_pkcs11_source *source TT_CLEANUP(tt_pkcs11_source_free_cleanup) = NULL;
+    struct tt_audit *trail TT_CLEANUP(tt_audit_free_cleanup) = NULL;
     struct tt_results_report report TT_CLEANUP(tt_results_report_clear) = {0};
     if (!options->directory)
         return tt_error_set(err, TT_USAGE, "-o DIR is missing; see traintoken results --help");
     enum tt_status status = command_key_source(key, &source, err);
+    if (status == TT_OK)
+        status = audit_open(audit, NULL, &trail, err);
     if (status != TT_OK)
         return status;
+    options->audit = trail;
     options->key = tt_pkcs11_key_source(source);
     status = tt_results(options, &report, err);
     if (status != TT_OK)
@@ -54,18 +60,20 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
                                            "or a tar with pht_results/ and train_config.json.",
                                            1};
     struct key_options key = KEY_OPTIONS_INIT;
+    struct audit_options audit = {0};
     struct tt_results_options to = {0};
     const struct cli_option options[] = {
         {"output", 'o', CLI_TEXT, &to.directory, "DIR", "folder to make; it appears whole or not at all"},
         {"unfinished", 0, CLI_FLAG, &to.unfinished, NULL, "take what there is before the last stop"},
         KEY_OPTION_ROWS(key),
+        AUDIT_OPTION_ROWS(audit),
         {0}};
     const struct cli_option *common = command_common_options(output, &to.platform);
     bool help = false;
     enum tt_status status = cli_parse(argc, argv, &usage, options, common, &to.source, &help, err);
     if (status != TT_OK || help)
         return status;
-    return open_results(output, &key, &to, err);
+    return open_results(output, &key, &audit, &to, err);
 }
 
 const struct command command_results = {"results", "open the results as the train's creator", run};

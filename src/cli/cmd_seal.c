@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "cli/audit_options.h"
 #include "cli/command.h"
 
 struct seal_command {
@@ -11,6 +12,8 @@ struct seal_command {
     struct tt_seal_options options;
     struct tt_pkcs11_source *creator;
     struct tt_pkcs11_source *builder;
+    struct audit_options audit;
+    struct tt_audit *trail;
     struct tt_seal_report report;
 };
 
@@ -19,6 +22,7 @@ static void seal_command_clear(struct seal_command *command)
     tt_seal_report_clear(&command->report);
     tt_pkcs11_source_free(command->builder);
     tt_pkcs11_source_free(command->creator);
+    tt_audit_free(command->trail);
     for (size_t i = 0; command->stations && i < command->stops.count; i++)
         free(command->stations[i]);
     free(command->stations);
@@ -83,6 +87,9 @@ static enum tt_status prepare(struct seal_command *command, const char *image, s
         status = split_stops(command, err);
     if (status == TT_OK)
         status = open_sources(command, err);
+    if (status == TT_OK)
+        status = audit_open(&command->audit, NULL, &command->trail, err);
+    options->audit = command->trail;
     return status;
 }
 
@@ -138,6 +145,7 @@ static enum tt_status parse(struct output *output, int argc, char **argv, struct
         {"interpreter", 0, CLI_TEXT, &to->interpreter, "PROGRAM", "program in the image that runs it"},
         {"file-list", 0, CLI_TEXT, &to->file_list, "FILE", "order of the files' hash, one path per line"},
         KEY_OPTION_ROWS(command->key),
+        AUDIT_OPTION_ROWS(command->audit),
         {"builder-key", 0, CLI_TEXT, &command->builder_key, "URI", "the builder's key (default: the creator's)"},
         {0}};
     const struct cli_option *common = command_common_options(output, &to->platform);

@@ -6,15 +6,37 @@
 #include "cli/harden.h"
 
 static const struct command *const commands[] = {
-    &command_pre_run,    &command_post_run,   &command_run,           &command_verify,       &command_inspect,
-    &command_seal,       &command_results,    &command_pull,          &command_push,         &command_clean,
-    &command_token_list, &command_token_init, &command_token_set_pin, &command_key_generate, &command_key_import,
-    &command_key_list,   &command_key_show,   &command_key_delete,    &command_key_rename,   &command_key_check,
-    &command_key_export, &command_key_enrol,
+    &command_pre_run,
+    &command_post_run,
+    &command_run,
+    &command_verify,
+    &command_inspect,
+    &command_seal,
+    &command_results,
+    &command_pull,
+    &command_push,
+    &command_clean,
+    &command_token_list,
+    &command_token_init,
+    &command_token_set_pin,
+    &command_key_generate,
+    &command_key_import,
+    &command_key_list,
+    &command_key_show,
+    &command_key_delete,
+    &command_key_rename,
+    &command_key_check,
+    &command_key_export,
+    &command_key_enrol,
+    &command_audit_verify,
+    &command_audit_show,
+    &command_audit_checkpoint,
+    &command_audit_rotate,
 };
 
 /* These write no files and start no programs, and lose the right to before they look at a train. */
-static const struct command *const readers[] = {&command_verify, &command_inspect};
+static const struct command *const readers[] = {&command_verify, &command_inspect, &command_audit_verify,
+                                                &command_audit_show};
 
 static bool only_reads(const struct command *command)
 {

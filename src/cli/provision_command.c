@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "crypto/public_key.h"
 #include "pkcs11/ckr.h"
+#include "protocol/record.h"
 
 enum { PATIENCE = 200 /* milliseconds */ };
 
@@ -22,6 +23,7 @@ void provision_close(struct provision *provision)
     tt_cryptoki_free(provision->cryptoki);
     tt_uri_free(provision->uri);
     free(provision->label);
+    tt_audit_free(provision->audit);
     *provision = (struct provision){0};
 }
 
@@ -47,6 +49,7 @@ enum tt_status provision_load(const struct provision_options *options, const cha
     enum tt_status status = uri ? tt_uri_parse(uri, &provision->uri, err) : TT_OK;
     if (uri)
         tt_pkcs11_uri_hide_pin((char *)uri); /* others can read argv while we run */
+    provision->asked = uri;
     if (status == TT_OK && provision->uri && tt_uri_pin_is_misplaced(provision->uri))
         tt_log(TT_LOG_WARNING, "the URI has its PIN in the path; RFC 7512 wants '?pin-value=' there, and a "
                                "pin-source is safer");
@@ -65,6 +68,69 @@ enum tt_status provision_find(struct provision *provision, struct tt_error *err)
     return status;
 }
 
+/* The trail. */
+
+enum tt_status provision_record(struct provision *provision, const struct audit_options *options, const char *command,
+                                struct tt_error *err)
+{
+    enum tt_status status = audit_open(options, NULL, &provision->audit, err);
+    if (status == TT_OK)
+        record_command(provision->audit, command, NULL, NULL);
+    return status;
+}
+
+static void tell_place(void *user, struct tt_key_place *ret_place)
+{
+    *ret_place = *(const struct tt_key_place *)user;
+}
+
+/* Before the login. */
+static enum tt_status begin(const struct provision *provision, struct tt_error *err)
+{
+    const CK_TOKEN_INFO *info = &provision->token.info;
+    char *asked TT_CLEANUP(tt_free_cleanup) = provision->asked ? strdup(provision->asked) : NULL;
+    char *serial TT_CLEANUP(tt_free_cleanup) = tt_token_text(info->serialNumber, sizeof info->serialNumber);
+    if (!provision->audit)
+        return TT_OK;
+    if (!serial || (provision->asked && !asked))
+        return tt_error_memory(err);
+    if (asked)
+        asked[strcspn(asked, "?")] = '\0';
+    struct tt_key_place place = {.uri = asked, .token = provision->label, .serial = serial};
+    const struct tt_key_source source = {.place = tell_place, .user = &place};
+    return record_begin(provision->audit, &source, err);
+}
+
+static enum tt_status key_was_used(void *user, const struct tt_key_object *key, const struct tt_key_event *event,
+                                   struct tt_error *err)
+{
+    const struct provision *provision = user;
+    char *uri TT_CLEANUP(tt_free_cleanup) = tt_key_uri(provision->session, key);
+    char *serial TT_CLEANUP(tt_free_cleanup) =
+        tt_token_text(provision->token.info.serialNumber, sizeof provision->token.info.serialNumber);
+    char fingerprint[TT_FINGERPRINT_SIZE] = "";
+    if (!uri || !serial)
+        return tt_error_memory(err);
+    enum tt_status status = tt_public_key_fingerprint(key->public_half, fingerprint, err);
+    if (status != TT_OK)
+        return status;
+    const struct tt_audit_fact facts[] = {
+        {.name = "key", .kind = TT_AUDIT_TEXT, .text = uri},
+        {.name = "token", .kind = TT_AUDIT_TEXT, .text = provision->label},
+        {.name = "token_serial", .kind = TT_AUDIT_TEXT, .text = serial},
+        {.name = "fingerprint", .kind = TT_AUDIT_TEXT, .text = fingerprint},
+    };
+    tt_audit_context(provision->audit, facts, sizeof facts / sizeof facts[0]);
+    return record_use(provision->audit, event, err);
+}
+
+enum tt_status provision_end(struct provision *provision, enum tt_status status, struct tt_error *err)
+{
+    if (status == TT_OK)
+        return record_decision(provision->audit, NULL, err);
+    return record_failure(provision->audit, status, err);
+}
+
 enum tt_status provision_login(const struct provision_options *options, bool writable, struct provision *provision,
                                struct tt_error *err)
 {
@@ -78,7 +144,11 @@ enum tt_status provision_login(const struct provision_options *options, bool wri
     if (status == TT_OK && writable && (provision->token.info.flags & CKF_WRITE_PROTECTED))
         return tt_error_set(err, TT_TOKEN, "token '%s' is write-protected", provision->label);
     if (status == TT_OK)
+        status = begin(provision, err);
+    if (status == TT_OK)
         status = tt_session_open(provision->cryptoki, &provision->token, writable, &provision->session, err);
+    if (status == TT_OK && provision->audit)
+        provision->session->witness = (struct tt_session_witness){.used = key_was_used, .user = provision};
     if (status == TT_OK)
         status = tt_session_login(provision->session, CKU_USER, &sources, options->last_pin_try, &provision->pin, err);
     return status;

@@ -3,6 +3,7 @@
 #ifndef TT_CLI_PROVISION_COMMAND_H
 #define TT_CLI_PROVISION_COMMAND_H
 
+#include "cli/audit_options.h"
 #include "cli/command.h"
 #include "provisioning/key_probe.h"
 
@@ -29,8 +30,10 @@ struct provision_options {
             "log in even when a wrong PIN would lock the token"                                                        \
     }
 
-/* A token in use. Starts zeroed. */
+/* A token in use. Starts zeroed, or with a trail where the command uses a private key. */
 struct provision {
+    struct tt_audit *audit;    /* what it does is recorded here: owned; may be NULL */
+    const char *asked;         /* the URI that was given, in argv */
     struct tt_pkcs11_uri *uri; /* NULL when none was named */
     struct tt_cryptoki *cryptoki;
     struct tt_token token;
@@ -51,6 +54,13 @@ TT_MUST_USE enum tt_status provision_login(const struct provision_options *optio
 /* All three. */
 TT_MUST_USE enum tt_status provision_open(const struct provision_options *options, const char *uri, bool writable,
                                           struct provision *provision, struct tt_error *err);
+
+/* A trail for a command that uses a private key, before provision_load: that the key will be used is then recorded
+ * before the login, and each of its uses before its outcome is known. */
+TT_MUST_USE enum tt_status provision_record(struct provision *provision, const struct audit_options *options,
+                                            const char *command, struct tt_error *err);
+/* Records how it ended, before anything is told of it. Returns `status`, or TT_STORE where that cannot be written. */
+TT_MUST_USE enum tt_status provision_end(struct provision *provision, enum tt_status status, struct tt_error *err);
 
 /* "key": everything about a key, or the same for people. */
 cJSON *provision_key_json(const struct tt_session *session, const struct tt_key_object *key);

@@ -6,6 +6,7 @@ void stop_command_clear(struct stop_command *command)
 {
     tt_stop_report_clear(&command->report);
     tt_pkcs11_source_free(command->source);
+    tt_audit_free(command->trail);
     free(command->default_state);
 }
 
@@ -26,7 +27,9 @@ enum tt_status stop_command_prepare(struct stop_command *command, const char *im
         return status;
     options->state_folder = command->state ? command->state : command->default_state;
     options->key = tt_pkcs11_key_source(command->source);
-    return TT_OK;
+    status = audit_open(&command->audit, options->state_folder, &command->trail, err);
+    options->audit = command->trail;
+    return status;
 }
 
 cJSON *stop_command_json(const struct stop_command *command)

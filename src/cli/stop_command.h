@@ -2,6 +2,7 @@
 #ifndef TT_CLI_STOP_COMMAND_H
 #define TT_CLI_STOP_COMMAND_H
 
+#include "cli/audit_options.h"
 #include "cli/command.h"
 
 struct stop_command {
@@ -11,6 +12,8 @@ struct stop_command {
     char *default_state; /* when none was named */
     struct tt_stop_options options;
     struct tt_pkcs11_source *source;
+    struct audit_options audit;
+    struct tt_audit *trail;
     struct tt_stop_report report;
 };
 #define STOP_COMMAND_INIT                                                                                              \
@@ -20,7 +23,7 @@ struct stop_command {
 
 #define STOP_OPTION_ROWS(command)                                                                                      \
     {"station", 0, CLI_TEXT, &(command).station, "ID", "our id on the train's route (STATION_ID)"},                    \
-        KEY_OPTION_ROWS((command).key),                                                                                \
+        KEY_OPTION_ROWS((command).key), AUDIT_OPTION_ROWS((command).audit),                                            \
         {"state", 0, CLI_TEXT, &(command).state, "DIR", "where the station remembers its trains (TRAINTOKEN_STATE)"},  \
     {                                                                                                                  \
         "again", 0, CLI_FLAG, &(command).options.again, NULL, "repeat a stop that is marked done"                      \

@@ -78,7 +78,15 @@ enum tt_status record_begin(struct tt_audit *audit, const struct tt_key_source *
     return status == TT_OK ? TT_OK : tt_error_context(err, "the key was not used");
 }
 
-static enum tt_status key_was_used(void *user, const struct tt_key_event *event, struct tt_error *err)
+/* What the digest of an event is. */
+static const char *digest_name(const struct tt_key_event *event)
+{
+    if (event->use == TT_USE_UNWRAP)
+        return "ciphertext_sha256";
+    return event->digest_length == TT_SHA512_SIZE ? "digest_sha512" : "block_sha256";
+}
+
+enum tt_status record_use(struct tt_audit *audit, const struct tt_key_event *event, struct tt_error *err)
 {
     static const char *const by[] = {
         [TT_PADDING_UNKNOWN] = "unknown", [TT_PADDING_NATIVE] = "native", [TT_PADDING_RAW] = "raw"};
@@ -89,15 +97,20 @@ static enum tt_status key_was_used(void *user, const struct tt_key_event *event,
         TEXT("mechanism", event->mechanism),
         TEXT("padding", event->status == TT_OK ? by[event->padding_by] : NULL),
         NUMBER("attempts", event->attempts),
-        HEX(sign ? "digest_sha512" : "ciphertext_sha256", event->digest, event->digest_length),
+        HEX(digest_name(event), event->digest, event->digest_length),
         TEXT("outcome", event->status == TT_OK ? "done" : "failed"),
         TEXT("status", tt_status_name(event->status)),
         NUMBER("code", (uint64_t)event->status),
         TEXT("message", event->status == TT_OK ? NULL : event->failure->message),
         TEXT("detail", event->status == TT_OK ? NULL : event->failure->detail),
     };
-    enum tt_status status = put(user, "key", facts, sizeof facts / sizeof facts[0], err);
+    enum tt_status status = put(audit, "key", facts, sizeof facts / sizeof facts[0], err);
     return status == TT_OK ? TT_OK : tt_error_context(err, "what came of the key's use was thrown away");
+}
+
+static enum tt_status key_was_used(void *user, const struct tt_key_event *event, struct tt_error *err)
+{
+    return record_use(user, event, err);
 }
 
 enum tt_status record_watch(struct tt_audit *audit, const struct tt_key_source *source, struct tt_private_key *key,

@@ -29,6 +29,11 @@ TT_MUST_USE enum tt_status record_begin(struct tt_audit *audit, const struct tt_
 TT_MUST_USE enum tt_status record_watch(struct tt_audit *audit, const struct tt_key_source *source,
                                         struct tt_private_key *key, struct tt_error *err);
 
+/* A use of a key that is not a struct tt_private_key: what its witness does. TT_STORE: what came of it must not be
+ * used.
+ */
+TT_MUST_USE enum tt_status record_use(struct tt_audit *audit, const struct tt_key_event *event, struct tt_error *err);
+
 /* Everything holds, and the state with this digest (may be NULL) is about to be shown. TT_STORE: it must not be. */
 TT_MUST_USE enum tt_status record_decision(struct tt_audit *audit, const char *digest_after, struct tt_error *err);
 /* It is in place. There is no failure any more, only a warning. */

@@ -246,6 +246,10 @@ class Case(unittest.TestCase):
         for place in (self.tmp, self.home):
             os.mkdir(place, 0o700)
         self._count = 0
+        # Not in self.state: what refused() compares stays as it was, and the trail tells of the refusal.
+        place = tempfile.mkdtemp(prefix="traintoken-test-trail-")
+        self.addCleanup(shutil.rmtree, place, True)
+        self.trail = f"{place}/audit.jsonl"
 
     def tearDown(self):
         if os.path.isdir(self.tmp):
@@ -271,7 +275,7 @@ class Case(unittest.TestCase):
 
     def environment(self, **more):
         env = {"PATH": os.environ["PATH"], "HOME": self.home, "LANG": "C.UTF-8", "TMPDIR": self.tmp,
-               "TRAINTOKEN_STATE": self.state, **tokens().environment}
+               "TRAINTOKEN_STATE": self.state, "TRAINTOKEN_AUDIT": self.trail, **tokens().environment}
         env["LSAN_OPTIONS"] = f"suppressions={SOURCE}/tests/support/leaks.supp:print_suppressions=0"
         env.update({name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_"))})
         env.update(more)

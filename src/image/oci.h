@@ -45,6 +45,11 @@ TT_MUST_USE enum tt_status oci_digest_matches(struct tt_digest *made, const stru
 /* "blobs/sha256/..." */
 void oci_digest_path(const struct oci_digest *digest, char path[OCI_DIGEST_TEXT + 8]);
 
+/* JSON readers disagree about names: some take "Layers", or one with a letter that is only like an S, for "layers".
+ * TT_MALFORMED when the object has a member that is so like one of `names` (NULL ends them); `what` is for messages. */
+TT_MUST_USE enum tt_status oci_check_names(const cJSON *object, const char *const *names, const char *what,
+                                           struct tt_error *err);
+
 struct oci_descriptor {
     struct oci_digest digest;
     uint64_t size;

@@ -48,6 +48,41 @@ void oci_digest_path(const struct oci_digest *digest, char path[OCI_DIGEST_TEXT 
     snprintf(path, OCI_DIGEST_TEXT + 8, "blobs/%.6s/%s", digest->text, digest->text + PREFIX_LENGTH);
 }
 
+/* The next letter as the readers see it that do not mind capitals: the Kelvin sign is a k, the long s an s. */
+static int folded(const char **text)
+{
+    const char *at = *text;
+    *text += strncmp(at, "\u212A", 3) == 0 ? 3 : strncmp(at, "\u017F", 2) == 0 ? 2 : 1;
+    if (*text == at + 3)
+        return 'k';
+    if (*text == at + 2)
+        return 's';
+    return *at >= 'A' && *at <= 'Z' ? *at + ('a' - 'A') : *at;
+}
+
+static bool is_like(const char *one, const char *other)
+{
+    while (*one && *other)
+        if (folded(&one) != folded(&other))
+            return false;
+    return !*one && !*other;
+}
+
+enum tt_status oci_check_names(const cJSON *object, const char *const *names, const char *what, struct tt_error *err)
+{
+    const cJSON *member = NULL;
+    cJSON_ArrayForEach(member, object)
+    {
+        for (const char *const *name = names; member->string && *name; name++)
+            if (strcmp(member->string, *name) != 0 && is_like(member->string, *name))
+                return tt_error_set(err, TT_MALFORMED,
+                                    "%s has a member '%.100s' that differs only in capital letters from '%s': programs "
+                                    "read that in different ways",
+                                    what, member->string, *name);
+    }
+    return TT_OK;
+}
+
 /* Sizes are exact up to here in JSON's numbers as everyone reads them. */
 static const double SIZE_MOST = 9007199254740992.0;
 
@@ -56,10 +91,14 @@ enum tt_status oci_descriptor_parse(const cJSON *object, struct oci_descriptor *
     const cJSON *digest = cJSON_GetObjectItemCaseSensitive(object, "digest");
     const cJSON *size = cJSON_GetObjectItemCaseSensitive(object, "size");
     const cJSON *media_type = cJSON_GetObjectItemCaseSensitive(object, "mediaType");
+    static const char *const names[] = {"digest", "size", "mediaType", "urls", "data", "platform", NULL};
+    enum tt_status status = oci_check_names(object, names, "a descriptor", err);
+    if (status != TT_OK)
+        return status;
     if (!cJSON_IsString(digest))
         return tt_error_set(err, TT_MALFORMED, "a descriptor has no digest");
     struct oci_descriptor descriptor = {0};
-    enum tt_status status = oci_digest_parse(digest->valuestring, &descriptor.digest, err);
+    status = oci_digest_parse(digest->valuestring, &descriptor.digest, err);
     if (status != TT_OK)
         return status;
     if (!cJSON_IsNumber(size) || !(size->valuedouble >= 0) || size->valuedouble > SIZE_MOST ||

@@ -17,10 +17,14 @@ enum tt_status oci_manifest_parse(const cJSON *root, struct oci_manifest *manife
     const cJSON *layers = cJSON_GetObjectItemCaseSensitive(root, "layers");
     if (!cJSON_IsNumber(version) || version->valuedouble != 2 || !cJSON_IsObject(config) || !cJSON_IsArray(layers))
         return tt_error_set(err, TT_MALFORMED, "the manifest is not one of an OCI image");
+    static const char *const names[] = {"schemaVersion", "mediaType", "config", "layers", "manifests", NULL};
+    enum tt_status status = oci_check_names(root, names, "the manifest", err);
+    if (status != TT_OK)
+        return status;
     int count = cJSON_GetArraySize(layers);
     if (count < 1 || count > OCI_LAYER_LIMIT)
         return tt_error_set(err, TT_MALFORMED, "the image has %d layers; it must have 1 to %d", count, OCI_LAYER_LIMIT);
-    enum tt_status status = oci_descriptor_parse(config, &manifest->config, err);
+    status = oci_descriptor_parse(config, &manifest->config, err);
     if (status != TT_OK)
         return status;
     manifest->layers = calloc((size_t)count, sizeof *manifest->layers);
@@ -41,15 +45,22 @@ enum tt_status oci_manifest_parse_config(const cJSON *config, struct oci_manifes
 {
     const cJSON *rootfs = cJSON_GetObjectItemCaseSensitive(config, "rootfs");
     const cJSON *diff_ids = cJSON_GetObjectItemCaseSensitive(rootfs, "diff_ids");
+    static const char *const names[] = {"rootfs", "config", "architecture", "os", "variant", NULL};
+    static const char *const lists[] = {"type", "diff_ids", NULL};
     const cJSON *diff_id = NULL;
     size_t index = 0;
+    enum tt_status status = oci_check_names(config, names, "the image's configuration", err);
+    if (status == TT_OK)
+        status = oci_check_names(rootfs, lists, "the image's configuration", err);
+    if (status != TT_OK)
+        return status;
     if (!cJSON_IsArray(diff_ids) || (size_t)cJSON_GetArraySize(diff_ids) != manifest->layer_count)
         return tt_error_set(err, TT_MALFORMED, "the image's configuration does not have one diff_id for each layer");
     cJSON_ArrayForEach(diff_id, diff_ids)
     {
         if (!cJSON_IsString(diff_id))
             return tt_error_set(err, TT_MALFORMED, "a diff_id in the image's configuration is not text");
-        enum tt_status status = oci_digest_parse(diff_id->valuestring, &manifest->layers[index++].diff_id, err);
+        status = oci_digest_parse(diff_id->valuestring, &manifest->layers[index++].diff_id, err);
         if (status != TT_OK)
             return status;
     }

@@ -16,6 +16,7 @@ struct run_words {
     const char *cpus;
     const char *timeout;
     const char *log;
+    const char *against;
     bool pull;
     bool push;
 };
@@ -134,6 +135,8 @@ static enum tt_status prepare(struct run_command *command, const char *image, co
         status = take_environment(command, err);
     if (status == TT_OK)
         status = check_place(image, err);
+    if (status == TT_OK && command->words.against)
+        status = tt_image_reference_check(command->words.against, err);
     if (status == TT_OK)
         status = stop_command_prepare(&command->stop, image, err);
     if (status == TT_OK)
@@ -175,7 +178,8 @@ static enum tt_status point_to_log(const struct run_command *command, enum tt_st
 
 static enum tt_status stop_here(struct run_command *command, struct tt_error *err)
 {
-    struct tt_run_options options = {.stop = command->stop.options, .execution = &command->execution};
+    struct tt_run_options options = {
+        .stop = command->stop.options, .execution = &command->execution, .against = command->words.against};
     struct tt_run_report report = {0};
     enum tt_status status = tt_run(&options, &report, err);
     if (status == TT_OK || status == TT_TRAIN_FAILED)
@@ -275,6 +279,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     const struct cli_option options[] = {
         STOP_OPTION_ROWS(command.stop),
         {"base", 0, CLI_TEXT, &command.stop.options.base, "REF", "base image (default: the tag 'base' beside IMAGE)"},
+        {"against", 0, CLI_TEXT, &words->against, "REF", "master image that the train must be built on"},
         {"pull", 0, CLI_FLAG, &words->pull, NULL, "first fetch the image and its base from their registry"},
         {"push", 0, CLI_FLAG, &words->push, NULL, "afterwards send the image to its registry"},
         {"env", 0, CLI_LIST, &words->env, "NAME=VALUE", "a variable for the train; NAME alone: this environment's"},

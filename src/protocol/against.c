@@ -231,3 +231,14 @@ enum tt_status against_check_image(struct tt_image *image, const struct tt_train
         status = check_master(opened, err);
     return status == TT_OK ? check_against(image, train, opened, sink, user, err) : status;
 }
+
+enum tt_status against_check(struct tt_image *image, const struct tt_train *train, const char *master,
+                             const char *platform, const struct manifests *manifests, tt_check_sink sink, void *user,
+                             struct tt_error *err)
+{
+    struct against_layers layers = {.name = "the base image in the creator's manifest"};
+    if (master)
+        return against_check_image(image, train, master, platform, sink, user, err);
+    layers.diff_ids = manifest_layers(manifests, &layers.count);
+    return layers.count > 0 ? against_check_layers(image, train, &layers, sink, user, err) : TT_OK;
+}

@@ -6,6 +6,7 @@
 #ifndef TT_PROTOCOL_AGAINST_H
 #define TT_PROTOCOL_AGAINST_H
 
+#include "protocol/manifest.h"
 #include "protocol/protocol.h"
 
 /* What a train should be built on, as somebody who is believed says it. */
@@ -26,5 +27,11 @@ TT_MUST_USE enum tt_status against_check_layers(struct tt_image *image, const st
 TT_MUST_USE enum tt_status against_check_image(struct tt_image *image, const struct tt_train *train, const char *master,
                                                const char *platform, tt_check_sink sink, void *user,
                                                struct tt_error *err);
+
+/* The one or the other: against the image `master` or, where that is NULL, the layers in the creator's manifest. TT_OK
+ * when there is neither. */
+TT_MUST_USE enum tt_status against_check(struct tt_image *image, const struct tt_train *train, const char *master,
+                                         const char *platform, const struct manifests *manifests, tt_check_sink sink,
+                                         void *user, struct tt_error *err);
 
 #endif

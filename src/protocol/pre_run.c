@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "protocol/against.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
 #include "protocol/record.h"
@@ -116,6 +117,9 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
                               run->stop->index, run->stop->station);
     if (status == TT_OK && blobs_are_cheap(run->visit.image))
         status = tt_image_verify_blobs(run->visit.image, err);
+    if (status == TT_OK && run->is_whole)
+        status = against_check(run->visit.image, train, run->against, run->options->platform, &run->manifests, NULL,
+                               NULL, err);
     if (status == TT_OK)
         record_checked(run->options->audit, "signatures, route, station memory, definition and result files");
     if (status == TT_OK && run->definition.left_out > 0)

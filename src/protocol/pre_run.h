@@ -11,6 +11,8 @@
 struct pre_run {
     const struct tt_stop_options *options;
     struct visit visit;
+    bool is_whole;       /* of a whole stop: what the train is built on is checked, too, before its code runs on it */
+    const char *against; /* for that: the master image; NULL: what the creator's manifest says */
     struct manifests manifests;
     struct definition_files definition;
     const struct tt_stop *stop;

@@ -89,6 +89,7 @@ void tt_stop_report_clear(struct tt_stop_report *report);
 struct tt_run_options {
     struct tt_stop_options stop;
     const struct tt_execution_options *execution;
+    const char *against; /* as in struct tt_verify_options */
 };
 
 struct tt_run_report {

@@ -84,20 +84,6 @@ static enum tt_status check_manifests(const struct visit *visit, const struct tt
     return TT_OK;
 }
 
-/* What lies below the train, where somebody says what that should be. */
-static enum tt_status check_below(const struct visit *visit, const struct tt_verify_options *options,
-                                  const struct manifests *manifests, tt_check_sink sink, void *user,
-                                  struct tt_error *err)
-{
-    struct against_layers layers = {.name = "the base image in the creator's manifest"};
-    if (options->against)
-        return against_check_image(visit->image, visit->train, options->against, options->platform, sink, user, err);
-    layers.diff_ids = manifest_layers(manifests, &layers.count);
-    if (layers.count == 0 || options->quick)
-        return TT_OK;
-    return against_check_layers(visit->image, visit->train, &layers, sink, user, err);
-}
-
 static enum tt_status check_visit(const struct visit *visit, const struct tt_verify_options *options,
                                   tt_check_sink sink, void *user, size_t *ret_position, bool *ret_decrypted,
                                   struct tt_error *err)
@@ -123,7 +109,9 @@ static enum tt_status check_visit(const struct visit *visit, const struct tt_ver
         return status;
     if (tt_image_shows_blobs(visit->image))
         say(sink, user, "blobs", true, "all blobs of the image have their digests and sizes");
-    status = check_below(visit, options, &manifests, sink, user, err);
+    if (options->against || !options->quick)
+        status =
+            against_check(visit->image, visit->train, options->against, options->platform, &manifests, sink, user, err);
     if (status != TT_OK)
         return status;
     *ret_position = position;

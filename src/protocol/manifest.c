@@ -349,8 +349,9 @@ enum tt_status manifest_check_results(const struct manifests *manifests, const s
 
 size_t manifest_room(size_t used, size_t stops_to_come)
 {
+    size_t rest = MANIFEST_STOP_BYTES * (stops_to_come + 1);
     size_t left = used < TT_TRAIN_CONFIG_LIMIT ? TT_TRAIN_CONFIG_LIMIT - used : 0;
-    return left / 8 * 3 / (stops_to_come + 1);
+    return left > rest ? (left - rest) / (stops_to_come + 1) / 4 * 3 : 0;
 }
 
 enum tt_status manifest_stop_payload(const struct manifests *manifests, const struct tt_train *train, size_t index,
@@ -365,8 +366,8 @@ enum tt_status manifest_stop_payload(const struct manifests *manifests, const st
     memcpy(manifest.session_id, train->session_id, sizeof manifest.session_id);
     memcpy(manifest.digest, digest, sizeof manifest.digest);
     memcpy(manifest.previous, manifests->last_envelope, sizeof manifest.previous);
-    return tt_stop_manifest_write(&manifest, manifest_room(train->text.length, train->stop_count - index), ret_payload,
-                                  err);
+    return tt_stop_manifest_write(&manifest, manifest_room(train->text.length, train->stop_count - index - 1),
+                                  ret_payload, err);
 }
 
 enum tt_status manifest_sign(struct tt_private_key *key, const struct tt_buffer *payload, struct tt_token_use *use,

@@ -51,7 +51,8 @@ TT_MUST_USE enum tt_status manifest_check_results(const struct manifests *manife
                                                   const struct tt_manifest_list *found, struct tt_error *err);
 
 /* How many bytes the entries of a list may take in a configuration that has `used` already and that further stops add
- * to: whatever comes, it stays below its limit. */
+ * to: shared evenly, after what each of them needs besides, so that lists never make a train too large. */
+enum { MANIFEST_STOP_BYTES = 12 * 1024 };
 size_t manifest_room(size_t used, size_t stops_to_come);
 
 /* What the station at stop `index` is going to sign, of these results and this route digest. */

@@ -216,8 +216,10 @@ static void drafting_clear(struct drafting *drafting)
 static enum tt_status hash_definition(struct seal *seal, struct drafting *drafting, struct tt_error *err)
 {
     /* The hash needs only these members of a train. */
-    struct tt_train shape = {
-        .id = (char *)seal->options->train_id, .creator_id = (char *)seal->options->creator_id, .files = seal->files.names, .file_count = seal->files.count};
+    struct tt_train shape = {.id = (char *)seal->options->train_id,
+                             .creator_id = (char *)seal->options->creator_id,
+                             .files = seal->files.names,
+                             .file_count = seal->files.count};
     enum tt_status status = tt_random(drafting->session_id, sizeof drafting->session_id, err);
     memcpy(shape.session_id, drafting->session_id, sizeof shape.session_id);
     record_train(seal->options->audit, &shape, NULL);
@@ -285,7 +287,8 @@ static enum tt_status sign_manifest(struct seal *seal, struct drafting *drafting
     memcpy(manifest->session_id, drafting->session_id, sizeof manifest->session_id);
     memcpy(manifest->hash, drafting->hash, sizeof manifest->hash);
     if (status == TT_OK)
-        status = tt_creator_manifest_write(manifest, manifest_room(0, 2 * manifest->stop_count), &payload, err);
+        status = tt_creator_manifest_write(manifest, manifest_room(2 * TT_MANIFEST_ENTRY_BYTES, manifest->stop_count),
+                                           &payload, err);
     if (status == TT_OK)
         status = manifest_sign(creator, &payload, &seal->report.token, &drafting->envelope, err);
     return status;

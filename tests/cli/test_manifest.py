@@ -24,7 +24,7 @@ DEFINITION = {
 
 def results(station):
     return [*results_of(station), fs.file("opt/pht_results/one.csv", b"1,2,3\n"),
-            fs.file("opt/pht_results/two.csv", b"4,5,6\n")]
+            fs.file("opt/pht_results/oo.csv", b"4,5,6\n")]
 
 
 @functools.cache
@@ -601,7 +601,7 @@ class Files(ManifestCase):
                 self.breaks(opt | {path: opt[path].with_(mode=mode)}, ["/" + path, "mode"])
 
     def test_attack_9_names_swapped(self):
-        one, two = "opt/pht_results/one.csv", "opt/pht_results/two.csv"
+        one, two = "opt/pht_results/one.csv", "opt/pht_results/oo.csv"
         opt = signed_at(1)
         bad = with_content(with_content(opt, one, b"1,2,3\n4,"), two, b"5,6\n")
         self.breaks(bad, ["/opt/pht_results/one.csv", "station 'alpha'", "6 bytes and has 8"], public=False)
@@ -610,13 +610,13 @@ class Files(ManifestCase):
 
     def test_attack_9_renamed(self):
         opt = signed_at(1)
-        entry = opt.pop("opt/pht_results/two.csv")
-        opt["opt/pht_results/two.txt"] = entry.with_(path="opt/pht_results/two.txt")
-        self.breaks(opt, ["/opt/pht_results/two.csv", "not in the train"])
+        entry = opt.pop("opt/pht_results/oo.csv")
+        opt["opt/pht_results/oo.txt"] = entry.with_(path="opt/pht_results/oo.txt")
+        self.breaks(opt, ["/opt/pht_results/oo.csv", "not in the train"])
         self.holds(manifest.with_manifests(opt, None), base=manifest.with_manifests(signed_at(0), None))
 
     def test_attack_9_at_home(self):
-        one, two = "opt/pht_results/one.csv", "opt/pht_results/two.csv"
+        one, two = "opt/pht_results/one.csv", "opt/pht_results/oo.csv"
         opt = signed_at(3)
         bad = with_content(with_content(opt, one, b"1,2,3\n4,"), two, b"5,6\n")
         tar = f"{self.work}/home.tar"

@@ -1,0 +1,77 @@
+/* A payload that parses as a manifest keeps the promises of manifest.h: written and read again it says the same. */
+#include <stdint.h>
+#include <string.h>
+
+#include "statement/manifest.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int holds)
+{
+    if (!holds)
+        abort();
+}
+
+static void require_same_list(const struct tt_manifest_list *one, const struct tt_manifest_list *other)
+{
+    require(tt_manifest_list_compare(one, other, "a", "b", NULL) == TT_OK);
+    require(one->has_query == other->has_query && memcmp(one->query, other->query, sizeof one->query) == 0);
+    require(!one->is_explicit || one->files + one->links == one->entry_count);
+    require(one->is_explicit || one->entry_count == 0);
+    require(one->entry_count <= TT_MANIFEST_ENTRY_LIMIT);
+}
+
+/* Of two lists that are not the same, one or another difference is named. */
+static void require_difference(struct tt_manifest_list *list)
+{
+    struct tt_manifest_list shorter = *list;
+    struct tt_error err = TT_ERROR_INIT;
+    if (list->entry_count == 0)
+        return;
+    shorter.entry_count--;
+    shorter.sha512[0] ^= 1;
+    require(tt_manifest_list_compare(list, &shorter, "a", "b", &err) == TT_TAMPERED);
+    require(tt_manifest_list_compare(&shorter, list, "a", "b", &err) == TT_TAMPERED);
+}
+
+static void creator(const uint8_t *data, size_t size)
+{
+    struct tt_creator_manifest one TT_CLEANUP(tt_creator_manifest_clear) = {0};
+    struct tt_creator_manifest other TT_CLEANUP(tt_creator_manifest_clear) = {0};
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    enum tt_status status = tt_creator_manifest_parse(data, size, &one, &err);
+    require(status == TT_OK || status == TT_MALFORMED || status == TT_TAMPERED);
+    if (status != TT_OK)
+        return;
+    require(tt_creator_manifest_write(&one, TT_MANIFEST_ENTRY_BYTES, &payload, &err) == TT_OK);
+    require(tt_creator_manifest_parse(payload.data, payload.length, &other, &err) == TT_OK);
+    require_same_list(&one.definition, &other.definition);
+    require_difference(&one.definition);
+    require(strcmp(one.creator, other.creator) == 0 && one.stop_count == other.stop_count &&
+            one.layer_count == other.layer_count && !one.train == !other.train && !one.base == !other.base);
+}
+
+static void stop(const uint8_t *data, size_t size)
+{
+    struct tt_stop_manifest one TT_CLEANUP(tt_stop_manifest_clear) = {0};
+    struct tt_stop_manifest other TT_CLEANUP(tt_stop_manifest_clear) = {0};
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    enum tt_status status = tt_stop_manifest_parse(data, size, &one, &err);
+    require(status == TT_OK || status == TT_MALFORMED || status == TT_TAMPERED);
+    if (status != TT_OK)
+        return;
+    require(tt_stop_manifest_write(&one, TT_MANIFEST_ENTRY_BYTES, &payload, &err) == TT_OK);
+    require(tt_stop_manifest_parse(payload.data, payload.length, &other, &err) == TT_OK);
+    require_same_list(&one.results, &other.results);
+    require_difference(&one.results);
+    require(strcmp(one.station, other.station) == 0 && one.index == other.index && strcmp(one.time, other.time) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    creator(data, size);
+    stop(data, size);
+    return 0;
+}

@@ -1,0 +1,324 @@
+#include <string.h>
+
+#include "protocol/content_listing.h"
+#include "protocol/manifest.h"
+#include "statement/envelope.h"
+#include "suite.h"
+
+/* --- lists --- */
+
+static struct tt_manifest_entry make_entry(const char *path, enum tt_manifest_kind kind, uint32_t mode,
+                                           const char *content)
+{
+    struct tt_manifest_entry entry = {.path = (char *)path, .kind = kind, .mode = mode, .size = strlen(content)};
+    CU_ASSERT_EQUAL(tt_digest_once(TT_SHA512, content, strlen(content), entry.sha512, NULL), TT_OK);
+    return entry;
+}
+
+static struct tt_manifest_list make_list(const struct tt_manifest_entry *entries, size_t count)
+{
+    struct tt_manifest_listing *listing TT_CLEANUP(tt_manifest_listing_free_cleanup) = NULL;
+    struct tt_manifest_list list = {0};
+    CU_ASSERT_EQUAL_FATAL(tt_manifest_listing_new(&listing, NULL), TT_OK);
+    for (size_t i = 0; i < count; i++)
+        CU_ASSERT_EQUAL(tt_manifest_listing_add(listing, &entries[i], NULL), TT_OK);
+    CU_ASSERT_EQUAL(tt_manifest_listing_end(listing, &list, NULL), TT_OK);
+    return list;
+}
+
+static void a_line_has_mode_size_hash_and_path(void)
+{
+    struct tt_manifest_entry entries[] = {make_entry("a", TT_MANIFEST_FILE, 04755, "abc"),
+                                          make_entry("b c", TT_MANIFEST_SYMLINK, 0, "a"),
+                                          make_entry("d", TT_MANIFEST_HARDLINK, 0, "")};
+    static const char lines[] =
+        "4755 3 ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d"
+        "4423643ce80e2a9ac94fa54ca49f a\0"
+        "symlink 1 1f40fc92da241694750979ee6cf582f2d5d7d28e18335de05abc54d0560e0f5302860c652bf08d560252aa5e74210546f369"
+        "fbbbce8c12cfc7957b2652fe9a75 b c\0"
+        "hardlink 0 "
+        "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b9"
+        "31bd47417a81a538327af927da3e d";
+    uint8_t expected[TT_SHA512_SIZE];
+    struct tt_manifest_list list TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 3);
+    CU_ASSERT_EQUAL(tt_digest_once(TT_SHA512, lines, sizeof lines, expected, NULL), TT_OK);
+    CU_ASSERT_EQUAL(memcmp(list.sha512, expected, sizeof expected), 0);
+    CU_ASSERT_EQUAL(list.files, 1);
+    CU_ASSERT_EQUAL(list.links, 2);
+    CU_ASSERT_EQUAL(list.bytes, 3);
+    CU_ASSERT_TRUE(list.is_explicit);
+    CU_ASSERT_EQUAL(list.entry_count, 3);
+}
+
+static void expect_difference(const struct tt_manifest_entry *one, size_t one_count,
+                              const struct tt_manifest_entry *other, size_t other_count, const char *words)
+{
+    struct tt_manifest_list listed TT_CLEANUP(tt_manifest_list_clear) = make_list(one, one_count);
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = make_list(other, other_count);
+    struct tt_error err = TT_ERROR_INIT;
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&listed, &found, "opt/x", "the signer", &err),
+                    words ? TT_TAMPERED : TT_OK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, words ? words : ""));
+    if (words && !strstr(err.message, words))
+        printf("\n    %s\n", err.message);
+}
+
+static void a_difference_is_named(void)
+{
+    struct tt_manifest_entry a = make_entry("a", TT_MANIFEST_FILE, 0644, "1");
+    struct tt_manifest_entry b = make_entry("b", TT_MANIFEST_FILE, 0644, "2");
+    struct tt_manifest_entry link = make_entry("b", TT_MANIFEST_SYMLINK, 0, "a");
+    struct tt_manifest_entry ab[] = {a, b};
+    struct tt_manifest_entry ba[] = {b, a};
+    struct tt_manifest_entry content[] = {a, make_entry("b", TT_MANIFEST_FILE, 0644, "3")};
+    struct tt_manifest_entry size[] = {a, make_entry("b", TT_MANIFEST_FILE, 0644, "22")};
+    struct tt_manifest_entry mode[] = {a, make_entry("b", TT_MANIFEST_FILE, 0755, "2")};
+    struct tt_manifest_entry kind[] = {a, link};
+    struct tt_manifest_entry target[] = {a, make_entry("b", TT_MANIFEST_SYMLINK, 0, "c")};
+    expect_difference(ab, 2, ab, 2, NULL);
+    expect_difference(NULL, 0, NULL, 0, NULL);
+    expect_difference(ab, 2, ab, 1, "/opt/x/b is in the manifest that the signer signed, but not in the train");
+    expect_difference(ab, 1, ab, 2, "/opt/x/b is in the train, but not in the manifest");
+    expect_difference(ab, 2, ba, 2, "order");
+    expect_difference(ab, 2, content, 2, "/opt/x/b is not as the signer signed it in the manifest: it has another");
+    expect_difference(ab, 2, size, 2, "it had 1 bytes and has 2");
+    expect_difference(ab, 2, mode, 2, "it was a file of mode 0644 and is a file of mode 0755");
+    expect_difference(ab, 2, kind, 2, "it was a file of mode 0644 and is a symlink");
+    expect_difference(kind, 2, target, 2, "leads elsewhere");
+}
+
+/* Above so many entries, or with one that JSON cannot hold, only the digest of the list is left. */
+static void long_lists_are_digests(void)
+{
+    char paths[TT_MANIFEST_ENTRY_LIMIT + 1][8];
+    struct tt_manifest_entry entries[TT_MANIFEST_ENTRY_LIMIT + 1];
+    for (size_t i = 0; i <= TT_MANIFEST_ENTRY_LIMIT; i++) {
+        snprintf(paths[i], sizeof paths[i], "%03zu", i);
+        entries[i] = make_entry(paths[i], TT_MANIFEST_FILE, 0600, paths[i]);
+    }
+    struct tt_manifest_list most TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, TT_MANIFEST_ENTRY_LIMIT);
+    struct tt_manifest_list more TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, TT_MANIFEST_ENTRY_LIMIT + 1);
+    CU_ASSERT_TRUE(most.is_explicit);
+    CU_ASSERT_EQUAL(most.entry_count, TT_MANIFEST_ENTRY_LIMIT);
+    CU_ASSERT_FALSE(more.is_explicit);
+    CU_ASSERT_EQUAL(more.entry_count, 0);
+    CU_ASSERT_PTR_NULL(more.entries);
+    struct tt_error err = TT_ERROR_INIT;
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&most, &more, "opt/x", "the signer", &err), TT_TAMPERED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "128 files"));
+    entries[0].path = (char *)"\xff";
+    struct tt_manifest_list odd TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 2);
+    CU_ASSERT_FALSE(odd.is_explicit);
+    char *long_path TT_CLEANUP(tt_free_cleanup) = calloc(1, TT_MANIFEST_ENTRY_BYTES + 1);
+    memset(long_path, 'a', TT_MANIFEST_ENTRY_BYTES);
+    entries[0].path = long_path;
+    struct tt_manifest_list wide TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 2);
+    CU_ASSERT_FALSE(wide.is_explicit);
+}
+
+/* --- the lane --- */
+
+struct piece {
+    const char *path;
+    enum tt_entry_type type;
+    const char *content;
+    size_t times; /* that the content comes */
+};
+
+static struct tt_manifest_list list_pieces(const struct piece *pieces, size_t count)
+{
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
+    struct tt_manifest_list list = {0};
+    CU_ASSERT_EQUAL_FATAL(content_listing_new("opt/x", &listing, NULL), TT_OK);
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strlen(pieces[i].content);
+        bool is_file = pieces[i].type == TT_ENTRY_FILE;
+        struct tt_entry entry = {.path = (char *)pieces[i].path,
+                                 .type = pieces[i].type,
+                                 .mode = 0640,
+                                 .size = is_file ? length * pieces[i].times : 0,
+                                 .link_target = is_file ? NULL : (char *)pieces[i].content};
+        CU_ASSERT_EQUAL(content_listing_entry(listing, &entry, NULL), TT_OK);
+        for (size_t j = 0; is_file && j < pieces[i].times; j++)
+            CU_ASSERT_EQUAL(content_listing_data(listing, (const uint8_t *)pieces[i].content, length, NULL), TT_OK);
+    }
+    CU_ASSERT_EQUAL(content_listing_end(listing, &list, NULL), TT_OK);
+    return list;
+}
+
+static void what_comes_by_is_listed(void)
+{
+    const struct piece pieces[] = {{"opt/x/a", TT_ENTRY_FILE, "abc", 1},
+                                   {"opt/x/d", TT_ENTRY_FOLDER, "", 0},
+                                   {"opt/x/d/empty", TT_ENTRY_FILE, "", 0},
+                                   {"opt/x/d/l", TT_ENTRY_SYMLINK, "../opt/x/a", 0},
+                                   {"opt/x/h", TT_ENTRY_HARDLINK, "opt/x/a", 0}};
+    struct tt_manifest_entry entries[] = {
+        make_entry("a", TT_MANIFEST_FILE, 0640, "abc"), make_entry("d/empty", TT_MANIFEST_FILE, 0640, ""),
+        make_entry("d/l", TT_MANIFEST_SYMLINK, 0, "../opt/x/a"), make_entry("h", TT_MANIFEST_HARDLINK, 0, "a")};
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = list_pieces(pieces, 5);
+    struct tt_manifest_list listed TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 4);
+    struct tt_error err = TT_ERROR_INIT;
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&listed, &found, "opt/x", "nobody", &err), TT_OK);
+}
+
+/* Headers, paths and contents fall on the borders of the lane's slots in every way. */
+static void borders_of_slots_do_not_matter(void)
+{
+    enum { COUNT = 4000 };
+    static char paths[COUNT][32];
+    static struct piece pieces[COUNT];
+    struct tt_manifest_listing *listing TT_CLEANUP(tt_manifest_listing_free_cleanup) = NULL;
+    struct tt_manifest_list listed TT_CLEANUP(tt_manifest_list_clear) = {0};
+    char content[3001] = "";
+    memset(content, 'x', sizeof content - 1);
+    CU_ASSERT_EQUAL_FATAL(tt_manifest_listing_new(&listing, NULL), TT_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(paths[i], sizeof paths[i], "opt/x/%08zu", i);
+        size_t length = i * 7 % sizeof content;
+        pieces[i] = (struct piece){paths[i], TT_ENTRY_FILE, content + (sizeof content - 1 - length), 1};
+        struct tt_manifest_entry entry = make_entry(paths[i] + 6, TT_MANIFEST_FILE, 0640, pieces[i].content);
+        CU_ASSERT_EQUAL(tt_manifest_listing_add(listing, &entry, NULL), TT_OK);
+    }
+    CU_ASSERT_EQUAL(tt_manifest_listing_end(listing, &listed, NULL), TT_OK);
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = list_pieces(pieces, COUNT);
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&listed, &found, "opt/x", "nobody", NULL), TT_OK);
+    CU_ASSERT_EQUAL(found.files, COUNT);
+}
+
+static void content_that_is_missing_is_noticed(void)
+{
+    struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
+    struct tt_manifest_list list = {0};
+    struct tt_entry entry = {.path = (char *)"opt/x/a", .type = TT_ENTRY_FILE, .size = 4};
+    struct tt_entry outside = {.path = (char *)"opt/x", .type = TT_ENTRY_FILE};
+    CU_ASSERT_EQUAL_FATAL(content_listing_new("opt/x", &listing, NULL), TT_OK);
+    CU_ASSERT_EQUAL(content_listing_entry(listing, &outside, NULL), TT_INTERNAL);
+    CU_ASSERT_EQUAL(content_listing_entry(listing, &entry, NULL), TT_OK);
+    CU_ASSERT_EQUAL(content_listing_data(listing, (const uint8_t *)"abc", 3, NULL), TT_OK);
+    CU_ASSERT_EQUAL(content_listing_end(listing, &list, NULL), TT_INTERNAL);
+    /* Nothing to do is fine. */
+    CU_ASSERT_EQUAL(content_listing_entry(NULL, &entry, NULL), TT_OK);
+    CU_ASSERT_EQUAL(content_listing_data(NULL, NULL, 3, NULL), TT_OK);
+    CU_ASSERT_EQUAL(content_listing_end(NULL, &list, NULL), TT_OK);
+}
+
+/* --- statements --- */
+
+static struct tt_manifest_stop route[] = {{(char *)"alpha", "SHA256:one"}, {(char *)"b\"\\\n", "SHA256:two"}};
+static char *layers[] = {
+    (char *)"sha256:0000000000000000000000000000000000000000000000000000000000000001",
+    (char *)"sha256:0000000000000000000000000000000000000000000000000000000000000002",
+};
+
+static struct tt_creator_manifest make_creator(const struct tt_manifest_list *definition)
+{
+    struct tt_creator_manifest manifest = {.train = (char *)"a train",
+                                           .creator = (char *)"Zo\xc3\xab",
+                                           .fingerprint = "SHA256:three",
+                                           .route = route,
+                                           .stop_count = 2,
+                                           .definition = *definition,
+                                           .base = (char *)"oci:somewhere",
+                                           .layers = layers,
+                                           .layer_count = 2};
+    memset(manifest.session_id, 7, sizeof manifest.session_id);
+    memset(manifest.hash, 8, sizeof manifest.hash);
+    return manifest;
+}
+
+static void the_creators_is_read_as_written(void)
+{
+    struct tt_manifest_entry entries[] = {make_entry("a\n", TT_MANIFEST_FILE, 0755, "1"),
+                                          make_entry("query.json", TT_MANIFEST_FILE, 0644, "{}")};
+    struct tt_manifest_list list TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 2);
+    struct tt_creator_manifest said = make_creator(&list);
+    struct tt_creator_manifest read TT_CLEANUP(tt_creator_manifest_clear) = {0};
+    struct tt_stop_manifest other TT_CLEANUP(tt_stop_manifest_clear) = {0};
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    CU_ASSERT_EQUAL_FATAL(tt_creator_manifest_write(&said, TT_MANIFEST_ENTRY_BYTES, &payload, &err), TT_OK);
+    CU_ASSERT_EQUAL_FATAL(tt_creator_manifest_parse(payload.data, payload.length, &read, &err), TT_OK);
+    CU_ASSERT_STRING_EQUAL(read.train, said.train);
+    CU_ASSERT_STRING_EQUAL(read.creator, said.creator);
+    CU_ASSERT_STRING_EQUAL(read.fingerprint, said.fingerprint);
+    CU_ASSERT_STRING_EQUAL(read.base, said.base);
+    CU_ASSERT_EQUAL(read.stop_count, 2);
+    CU_ASSERT_STRING_EQUAL(read.route[1].station, route[1].station);
+    CU_ASSERT_STRING_EQUAL(read.route[1].fingerprint, route[1].fingerprint);
+    CU_ASSERT_EQUAL(read.layer_count, 2);
+    CU_ASSERT_STRING_EQUAL(read.layers[1], layers[1]);
+    CU_ASSERT_EQUAL(memcmp(read.session_id, said.session_id, sizeof said.session_id), 0);
+    CU_ASSERT_EQUAL(memcmp(read.hash, said.hash, sizeof said.hash), 0);
+    CU_ASSERT_TRUE(read.definition.has_query);
+    CU_ASSERT_EQUAL(memcmp(read.definition.query, entries[1].sha512, TT_SHA512_SIZE), 0);
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&said.definition, &read.definition, "a", "b", &err), TT_OK);
+    CU_ASSERT_EQUAL(tt_stop_manifest_parse(payload.data, payload.length, &other, &err), TT_TAMPERED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "another kind"));
+}
+
+static void entries_need_room(void)
+{
+    struct tt_manifest_entry entries[] = {make_entry("a", TT_MANIFEST_FILE, 0755, "1")};
+    struct tt_manifest_list list TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 1);
+    struct tt_creator_manifest said = make_creator(&list);
+    struct tt_creator_manifest read TT_CLEANUP(tt_creator_manifest_clear) = {0};
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    said.train = said.base = NULL;
+    CU_ASSERT_EQUAL_FATAL(tt_creator_manifest_write(&said, 100, &payload, NULL), TT_OK);
+    CU_ASSERT_EQUAL_FATAL(tt_creator_manifest_parse(payload.data, payload.length, &read, NULL), TT_OK);
+    CU_ASSERT_FALSE(read.definition.is_explicit);
+    CU_ASSERT_FALSE(read.definition.has_query);
+    CU_ASSERT_PTR_NULL(read.train);
+    CU_ASSERT_PTR_NULL(read.base);
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&said.definition, &read.definition, "a", "b", NULL), TT_OK);
+    /* However many stops: their lists, and what they need besides, fit together. */
+    bool fits = true;
+    for (size_t stops = 0; stops <= TT_TRAIN_STOP_LIMIT; stops++) {
+        size_t used = 0;
+        for (size_t left = stops + 1; left-- > 0;)
+            used += MANIFEST_STOP_BYTES + manifest_room(used, left) / 3 * 4;
+        fits = fits && (used <= TT_TRAIN_CONFIG_LIMIT || manifest_room(0, stops) == 0);
+    }
+    CU_ASSERT_TRUE(fits);
+    CU_ASSERT_TRUE(manifest_room(100000, 10) > TT_MANIFEST_ENTRY_BYTES);
+    CU_ASSERT_EQUAL(manifest_room(TT_TRAIN_CONFIG_LIMIT + 1, 0), 0);
+}
+
+static void a_stops_is_read_as_written(void)
+{
+    struct tt_manifest_entry entries[] = {make_entry("a", TT_MANIFEST_FILE, 0755, "1")};
+    struct tt_manifest_list list TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 1);
+    struct tt_stop_manifest said = {
+        .station = (char *)"alpha", .index = 3, .results = list, .time = "2026-01-31T12:00:00Z"};
+    struct tt_stop_manifest read TT_CLEANUP(tt_stop_manifest_clear) = {0};
+    struct tt_buffer payload TT_CLEANUP(tt_buffer_clear) = {0};
+    memset(said.session_id, 1, sizeof said.session_id);
+    memset(said.digest, 2, sizeof said.digest);
+    memset(said.previous, 3, sizeof said.previous);
+    CU_ASSERT_EQUAL_FATAL(tt_stop_manifest_write(&said, TT_MANIFEST_ENTRY_BYTES, &payload, NULL), TT_OK);
+    CU_ASSERT_EQUAL_FATAL(tt_stop_manifest_parse(payload.data, payload.length, &read, NULL), TT_OK);
+    CU_ASSERT_STRING_EQUAL(read.station, said.station);
+    CU_ASSERT_STRING_EQUAL(read.time, said.time);
+    CU_ASSERT_EQUAL(read.index, 3);
+    CU_ASSERT_EQUAL(memcmp(read.session_id, said.session_id, sizeof said.session_id), 0);
+    CU_ASSERT_EQUAL(memcmp(read.digest, said.digest, sizeof said.digest), 0);
+    CU_ASSERT_EQUAL(memcmp(read.previous, said.previous, sizeof said.previous), 0);
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&said.results, &read.results, "a", "b", NULL), TT_OK);
+}
+
+int main(void)
+{
+    static const struct suite_test tests[] = {
+        {"a line has mode, size, hash and path", a_line_has_mode_size_hash_and_path},
+        {"a difference is named", a_difference_is_named},
+        {"long lists are digests", long_lists_are_digests},
+        {"what comes by is listed", what_comes_by_is_listed},
+        {"borders of slots do not matter", borders_of_slots_do_not_matter},
+        {"content that is missing is noticed", content_that_is_missing_is_noticed},
+        {"the creator's is read as written", the_creators_is_read_as_written},
+        {"entries need room", entries_need_room},
+        {"a stop's is read as written", a_stops_is_read_as_written},
+    };
+    return SUITE_RUN("manifest", tests);
+}

@@ -1,5 +1,6 @@
 #include "cli/audit_options.h"
 #include "cli/command.h"
+#include "cli/trust_options.h"
 
 static void print(const struct output *output, const struct tt_results_options *options,
                   const struct tt_results_report *report)
@@ -28,7 +29,7 @@ static void print_json(const struct output *output, const struct tt_results_opti
     output_result(output, "results", object);
 }
 
-static enum tt_status open_results(struct output *output, const struct key_options *key,
+static enum tt_status open_results(struct output *output, const struct key_options *key, struct trust_choice *trust,
                                    const struct audit_options *audit, struct tt_results_options *options,
                                    struct tt_error *err)
 {
@@ -37,7 +38,9 @@ static enum tt_status open_results(struct output *output, const struct key_optio
     struct tt_results_report report TT_CLEANUP(tt_results_report_clear) = {0};
     if (!options->directory)
         return tt_error_set(err, TT_USAGE, "-o DIR is missing; see traintoken results --help");
-    enum tt_status status = command_key_source(key, &source, err);
+    enum tt_status status = trust_choice_open(trust, &options->trust, err);
+    if (status == TT_OK)
+        status = command_key_source(key, &source, err);
     if (status == TT_OK)
         status = audit_open(audit, NULL, &trail, err);
     if (status != TT_OK)
@@ -60,12 +63,14 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
                                            "or a tar with pht_results/ and train_config.json.",
                                            1};
     struct key_options key = KEY_OPTIONS_INIT;
+    struct trust_choice trust TT_CLEANUP(trust_choice_clear) = {0};
     struct audit_options audit = {0};
     struct tt_results_options to = {0};
     const struct cli_option options[] = {
         {"output", 'o', CLI_TEXT, &to.directory, "DIR", "folder to make; it appears whole or not at all"},
         {"unfinished", 0, CLI_FLAG, &to.unfinished, NULL, "take what there is before the last stop"},
         KEY_OPTION_ROWS(key),
+        TRUST_OPTION_ROWS(trust),
         AUDIT_OPTION_ROWS(audit),
         {0}};
     const struct cli_option *common = command_common_options(output, &to.platform);
@@ -73,7 +78,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     enum tt_status status = cli_parse(argc, argv, &usage, options, common, &to.source, &help, err);
     if (status != TT_OK || help)
         return status;
-    return open_results(output, &key, &audit, &to, err);
+    return open_results(output, &key, &trust, &audit, &to, err);
 }
 
 const struct command command_results = {"results", "open the results as the train's creator", run};

@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/trust_options.h"
 
 struct listing {
     struct output *output;
@@ -53,14 +54,19 @@ static void print_json(const struct output *output, const char *image, const str
 
 static enum tt_status run(struct output *output, int argc, char **argv, struct tt_error *err)
 {
-    static const struct cli_usage usage = {
-        "verify", "IMAGE",
-        "Checks everything about a train that public data can decide; no token is needed. The keys are those that the\n"
-        "train itself names: whether they belong to whom they should is not checked.",
-        1};
+    static const struct cli_usage usage = {"verify", "IMAGE",
+                                           "Checks everything about a train that public data can decide; no token is "
+                                           "needed. Whether the keys that it names\n"
+                                           "belong to whom they should, the trust store tells (traintoken trust).",
+                                           1};
     struct tt_verify_options options = {0};
+    struct tt_trust_options trusted;
+    struct trust_choice trust TT_CLEANUP(trust_choice_clear) = {0};
     const struct cli_option own[] = {
-        {"against", 0, CLI_TEXT, &options.against, "REF", "master image that the train must be built on"}, {0}};
+        {"against", 0, CLI_TEXT, &options.against, "REF", "master image that the train must be built on"},
+        {"station", 0, CLI_TEXT, &options.station, "ID", "our id, whose key only our token can confirm (STATION_ID)"},
+        TRUST_OPTION_ROWS(trust),
+        {0}};
     const struct cli_option *common = command_common_options(output, &options.platform);
     const char *image = NULL;
     bool help = false;
@@ -73,6 +79,10 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     status = tt_image_reference_check(image, err);
     if (status == TT_OK && options.against)
         status = tt_image_reference_check(options.against, err);
+    if (status == TT_OK)
+        status = trust_choice_open(&trust, &trusted, err);
+    options.trust = &trusted;
+    options.station = options.station ? options.station : getenv("STATION_ID");
     if (status == TT_OK)
         status = tt_verify(image, &options, take_check, &listing, &report, err);
     if (status != TT_OK)

@@ -6,6 +6,7 @@ void stop_command_clear(struct stop_command *command)
 {
     tt_stop_report_clear(&command->report);
     tt_pkcs11_source_free(command->source);
+    trust_choice_clear(&command->trust);
     tt_audit_free(command->trail);
     free(command->default_state);
 }
@@ -21,6 +22,8 @@ enum tt_status stop_command_prepare(struct stop_command *command, const char *im
         status = command_station(command->station, &options->station, err);
     if (status == TT_OK && !command->state)
         status = tt_state_default_folder(&command->default_state, err);
+    if (status == TT_OK)
+        status = trust_choice_open(&command->trust, &options->trust, err);
     if (status == TT_OK)
         status = command_key_source(&command->key, &command->source, err);
     if (status != TT_OK)

@@ -11,6 +11,7 @@
 #include "protocol/record.h"
 #include "protocol/symmetric_key.h"
 #include "protocol/token_use.h"
+#include "protocol/trusted.h"
 
 void post_run_clear(struct post_run *run)
 {
@@ -402,6 +403,14 @@ static enum tt_status open_visit(struct post_run *run, struct tt_error *err)
     return take_verified_configuration(run, err);
 }
 
+/* Of a stop by itself; "run" has asked before it decrypted. */
+static enum tt_status check_trust(struct post_run *run, struct tt_error *err)
+{
+    const struct tt_stop_options *options = run->options;
+    return trusted_check(run->train, &run->keys, run->stop->index, &options->trust, options->image, options->audit,
+                         err);
+}
+
 enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop_report *ret_report,
                            struct tt_error *err)
 {
@@ -410,6 +419,8 @@ enum tt_status tt_post_run(const struct tt_stop_options *options, struct tt_stop
     enum tt_status status = open_visit(&run, err);
     if (status == TT_OK)
         status = post_run_check(&run, err);
+    if (status == TT_OK)
+        status = check_trust(&run, err);
     if (status == TT_OK)
         status = post_run_build(&run, err);
     if (status == TT_OK)

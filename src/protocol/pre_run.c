@@ -8,6 +8,7 @@
 #include "protocol/content.h"
 #include "protocol/record.h"
 #include "protocol/token_use.h"
+#include "protocol/trusted.h"
 
 /* Blobs of up to this many bytes are checked before the token is asked for anything: that is cheap. Those of a larger
  * train are checked beside the decryption, and before anything of it becomes visible. */
@@ -126,6 +127,14 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
         tt_log(TT_LOG_WARNING, "%zu compiled Python files of an earlier station are left out of the definition",
                run->definition.left_out);
     return status;
+}
+
+/* Last, as it is no use to trust a train that was changed; and before anything can become of it. */
+static enum tt_status check_trust(struct pre_run *run, struct tt_error *err)
+{
+    const struct tt_stop_options *options = run->options;
+    return trusted_check(run->visit.train, &run->visit.keys, run->stop->index, &options->trust, options->image,
+                         options->audit, err);
 }
 
 /* docs/protocol.md, 5.2 and 5.5: the only use of the token. */
@@ -262,6 +271,8 @@ enum tt_status pre_run_build(struct pre_run *run, struct tt_error *err)
         record_train(options->audit, run->visit.train, tt_image_digest(run->visit.image));
     if (status == TT_OK)
         status = check_public(run, err);
+    if (status == TT_OK)
+        status = check_trust(run, err);
     if (status == TT_OK)
         status = unwrap(run, err);
     if (status == TT_OK && !blobs_are_cheap(run->visit.image))

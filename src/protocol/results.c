@@ -11,6 +11,7 @@
 #include "protocol/manifest.h"
 #include "protocol/record.h"
 #include "protocol/token_use.h"
+#include "protocol/trusted.h"
 #include "protocol/visit.h"
 
 /* docs/protocol.md, "Results": what the creator does with a train that came home. */
@@ -116,6 +117,13 @@ static enum tt_status check_public(struct opening *opening, struct tt_error *err
     if (status == TT_OK)
         record_checked(opening->options->audit, "route, signatures, result files");
     return status;
+}
+
+static enum tt_status check_trust(struct opening *opening, struct tt_error *err)
+{
+    const struct tt_results_options *options = opening->options;
+    return trusted_check(opening->visit.train, &opening->visit.keys, TRUSTED_CREATOR, &options->trust, options->source,
+                         options->audit, err);
 }
 
 static enum tt_status unwrap(struct opening *opening, struct tt_error *err)
@@ -300,6 +308,8 @@ enum tt_status tt_results(const struct tt_results_options *options, struct tt_re
     enum tt_status status = open_source(&opening, err);
     if (status == TT_OK)
         status = check_public(&opening, err);
+    if (status == TT_OK)
+        status = check_trust(&opening, err);
     if (status == TT_OK)
         status = unwrap(&opening, err);
     if (status == TT_OK)

@@ -99,8 +99,7 @@ static enum tt_status check_key(struct checking *checking, enum tt_trust_role ro
     if (status == TT_OK && !checking->options->train_keys)
         return refuse(checking, role, id, fingerprint, reason.message);
     if (status == TT_OK)
-        status =
-            record_trusted_by_train(checking->audit, tt_trust_role_name(role), id, fingerprint, checking->err);
+        status = record_trusted_by_train(checking->audit, tt_trust_role_name(role), id, fingerprint, checking->err);
     if (status == TT_OK)
         tt_log(TT_LOG_INFO, "%s '%s' is believed to have the key %s: %s", tt_trust_role_name(role), id, fingerprint,
                reason.message);

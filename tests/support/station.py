@@ -245,11 +245,25 @@ class Case(unittest.TestCase):
         self.tmp, self.state, self.home = (f"{self.work}/{name}" for name in ("tmp", "state", "home"))
         for place in (self.tmp, self.home):
             os.mkdir(place, 0o700)
+        self.trust = f"{self.work}/trust"
+        self.pin("creators", "researcher-1", pool_key("creator"))
+        for station in STOPS:
+            self.pin("stations", station, pool_key(station))
         self._count = 0
         # Not in self.state: what refused() compares stays as it was, and the trail tells of the refusal.
         place = tempfile.mkdtemp(prefix="traintoken-test-trail-")
         self.addCleanup(shutil.rmtree, place, True)
         self.trail = f"{place}/audit.jsonl"
+
+    def pin(self, folder, name, key):
+        """Trusts a key, by hand: the sample train's keys are trusted from the beginning, and trains with other keys are
+        believed (TRAINTOKEN_TRUST_TRAIN_KEYS), as most tests are about other things."""
+        place = pathlib.Path(self.trust, folder, name)
+        place.mkdir(0o755, True, True)
+        for made in (place, place.parent, place.parent.parent):
+            made.chmod(0o755)
+        (place / "key.pem").write_bytes(pht.public_pem(key))
+        (place / "key.pem").chmod(0o644)
 
     def tearDown(self):
         if os.path.isdir(self.tmp):
@@ -275,7 +289,8 @@ class Case(unittest.TestCase):
 
     def environment(self, **more):
         env = {"PATH": os.environ["PATH"], "HOME": self.home, "LANG": "C.UTF-8", "TMPDIR": self.tmp,
-               "TRAINTOKEN_STATE": self.state, "TRAINTOKEN_AUDIT": self.trail, **tokens().environment}
+               "TRAINTOKEN_STATE": self.state, "TRAINTOKEN_AUDIT": self.trail, "TRAINTOKEN_TRUST": self.trust,
+               "TRAINTOKEN_TRUST_TRAIN_KEYS": "1", **tokens().environment}
         env["LSAN_OPTIONS"] = f"suppressions={SOURCE}/tests/support/leaks.supp:print_suppressions=0"
         env.update({name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_"))})
         env.update(more)

@@ -45,8 +45,9 @@ KEY = {"uri": re.compile("pkcs11:.*object=key.*"), "token": str, "serial": str, 
        "fingerprint": FINGERPRINT, "bits": int}
 START = {"status": ("ok",), "code": (0,), "command": COMMANDS}
 TRAIN = {"train": str, "session_id": HEX64}
-USE = [{"operation": ("unwrap", "sign-result", "sign-route", "sign-definition", "sign-build", "sign-hash"),
+USE = [{"operation": ("unwrap", "sign-result", "sign-route", "sign-definition", "sign-build", "sign-manifest"),
         "padding": ("native", "raw", "unknown")}]
+MANIFESTS = {"count": int, "absence": re.compile("the train has no signed manifest: .*")}
 STOP = {**START, **TRAIN, "image": str, "station": str, "stop": int, "stops": int, "digest_before": DIGEST,
         "digest_after": DIGEST, "definition_files": int, "definition_bytes": int, "result_files": int,
         "result_bytes": int, "key": KEY, "token_operations": USE}
@@ -54,7 +55,7 @@ SHAPES = {
     "pre-run": STOP,
     "post-run": {**STOP, "base": str, "result_hash": HEX64, "route_digest": HEX64},
     "verify": {**START, **TRAIN, "image": str, "digest": DIGEST, "position": int, "stops": int,
-               "station": (*STOPS, None), "decrypted": bool,
+               "station": (*STOPS, None), "decrypted": bool, "manifests": MANIFESTS,
                "checks": [{"name": str, "result": ("ok", "needs-key"), "says": str}]},
     "inspect": {**START, **TRAIN, "image": str, "digest": DIGEST, "command": list,
                 "creator": {"id": str, "fingerprint": FINGERPRINT, "bits": int},
@@ -62,6 +63,7 @@ SHAPES = {
                 "source": {"type": str, "address": str, "tag": str},
                 "route": [{"index": int, "station": STOPS, "eco_system": str, "state": ("signed", "here", "to-come"),
                            "fingerprint": FINGERPRINT, "bits": int}],
+                "manifests": MANIFESTS,
                 "definition": [{"path": str, "size": int}], "results": [{"path": str, "size": int}],
                 "layers": [{"digest": DIGEST, "size": int}]},
     "seal": {**START, **TRAIN, "image": str, "base": str, "digest": DIGEST, "base_digest": DIGEST, "hash": HEX64,

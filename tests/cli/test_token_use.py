@@ -5,7 +5,8 @@ import os
 import re
 import unittest
 
-from support.station import PIN, Case, sample_at, tokens
+from support import manifest
+from support.station import PIN, Case, pool_key, sample_at, tokens
 
 SPY = next(iter(sorted(glob.glob("/usr/lib/*/pkcs11-spy.so") + glob.glob("/usr/lib/pkcs11-spy.so"))), None)
 
@@ -64,6 +65,15 @@ class TokenUse(Case):
         self.assertEqual(self.count(seen, "C_Login"), 1)
         self.assertEqual(len(self.operations(seen)), 2, self.operations(seen))
         self.assertEqual(self.count(seen, "C_Finalize"), 1)
+
+    def test_a_manifest_takes_one_operation_more(self):
+        opt = manifest.seal(sample_at(0), pool_key("creator"), pool_key("alpha"))
+        layout = self.layout(opt)
+        self.assertEqual(len(self.operations(self.spied(0, "pre-run", layout, station="alpha"))), 1)
+        self.run_code(layout, "alpha")
+        seen = self.spied(0, "post-run", layout, station="alpha")
+        self.assertEqual(self.count(seen, "C_Login"), 1)
+        self.assertEqual(len(self.operations(seen)), 3, self.operations(seen))
 
     def test_what_json_says_is_what_happened(self):
         layout = self.layout_at(0)

@@ -29,6 +29,11 @@ needs_mounts = unittest.skipUnless(CAN_MOUNT, "needs a mount name space (unshare
 
 
 class StepCase(Case):
+    def forget_trail(self):
+        """Each run makes its audit trail anew, with as many steps."""
+        if os.path.exists(self.trail):
+            os.remove(self.trail)
+
     def traced(self, argv, *more):
         """Runs argv under strace; gives its status and the calls that change a disk, as (name, result)."""
         trace = f"{self.home}/trace"
@@ -85,6 +90,7 @@ class StopCase(StepCase):
         shutil.rmtree(f"{self.work}/now", True)
         shutil.copytree(self.prepared, f"{self.work}/now")
         self.restore_tokens()
+        self.forget_trail()
         return oci.Layout(f"{self.work}/now/layout")
 
     def restore_tokens(self):
@@ -111,6 +117,7 @@ class StopCase(StepCase):
         layout.check()
         self.only_named_blobs(layout, what)
         self.assertEqual(os.listdir(self.tmp), [], what)
+        self.good("audit", "verify", self.trail)  # whenever it was killed
         return changed
 
     def only_named_blobs(self, layout, what):
@@ -225,6 +232,7 @@ class KillOthers(StepCase):
             with self.subTest(f"killed before {name} number {number}"):
                 shutil.rmtree(place)
                 os.mkdir(place)
+                self.forget_trail()
                 status, _ = self.traced(argv, "-e", f"inject={name}:signal=KILL:when={number}")
                 restore()
                 self.assertEqual(status, -signal.SIGKILL)
@@ -250,6 +258,7 @@ class KillOthers(StepCase):
         for name, number in self.changes(argv):
             with self.subTest(f"killed before {name} number {number}"):
                 shutil.rmtree(place)
+                self.forget_trail()
                 status, _ = self.traced(argv, "-e", f"inject={name}:signal=KILL:when={number}")
                 restore()
                 self.assertEqual(status, -signal.SIGKILL)

@@ -43,7 +43,7 @@ class AgainstCase(Case):
         if hidden:
             entries = [oci.opaque("opt/pht_train"), oci.opaque("opt/pht_results"), *entries]
         layers = [*below, *(one if isinstance(one, oci.Layer) else oci.Layer(one, compression) for one in hidden),
-                  oci.Layer(ABOVE + entries, compression)]
+                  oci.Layer(entries, compression)]
         layers += [one if isinstance(one, oci.Layer) else oci.Layer(one, compression) for one in extra]
         train.tag("latest", train.image(layers, {"config": SETTINGS if config is None else config, **(more or {})}))
         return train

@@ -104,6 +104,8 @@ static enum tt_status look_into(struct search *search, const struct tt_entry *en
 {
     struct layer_scan_result result = {.status = TT_OK};
     char what[2 * TT_ERROR_DETAIL_SIZE];
+    if (tt_tar_reader_offset(search->reader) < 0) /* the zeros of its holes would cost time without end */
+        return tt_error_set(err, TT_STORE, "%s: the container engine sent a sparse file", search->saved->what);
     snprintf(what, sizeof what, "%.100s in %.300s", entry->path, search->saved->what);
     enum tt_status status = read_magic(search, err);
     if (status != TT_OK)

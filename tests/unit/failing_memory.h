@@ -1,0 +1,13 @@
+/* Memory that runs out on demand: the allocations of this project's own code are counted, and the one asked for fails.
+ * The program is linked with --wrap for each of them (out_of_memory.cmake). */
+#ifndef TT_TESTS_UNIT_FAILING_MEMORY_H
+#define TT_TESTS_UNIT_FAILING_MEMORY_H
+
+#include <stdbool.h>
+
+/* From here on the nth allocation (from 1) of any thread fails, and none after it. */
+void failing_memory_arm(unsigned long nth);
+/* Nothing fails any more. True when that allocation came. */
+bool failing_memory_disarm(void);
+
+#endif

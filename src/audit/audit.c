@@ -20,7 +20,8 @@ struct tt_audit {
     struct audit_channel channel;
     struct audit_member context[AUDIT_FACT_LIMIT];
     size_t count;
-    uint64_t last; /* number of the last record of ours */
+    size_t process_count; /* of them, that tell of the process */
+    uint64_t last;        /* number of the last record of ours */
     bool lacks_memory;
     bool has_failed;
 };
@@ -82,6 +83,7 @@ enum tt_status tt_audit_new(const char *path, bool make_folder, enum tt_audit_co
     if (!audit->path)
         return tt_error_memory(err);
     note_process(audit);
+    audit->process_count = audit->count;
     *ret_audit = TT_TAKE(audit);
     return TT_OK;
 }
@@ -180,7 +182,9 @@ static enum tt_status add_line(const struct tt_audit *audit, struct audit_place 
                                struct tt_error *err)
 {
     size_t start = text->length;
-    enum tt_status status = audit_line_make(place, event, facts, count, audit->context, audit->count, text, err);
+    bool of_trail = strcmp(event, AUDIT_FIRST_EVENT) == 0 || strcmp(event, AUDIT_RECOVERY_EVENT) == 0;
+    enum tt_status status = audit_line_make(place, event, facts, count, audit->context,
+                                            of_trail ? audit->process_count : audit->count, text, err);
     if (status == TT_OK && text->length - start > TT_AUDIT_LINE_LIMIT)
         status = tt_error_set(err, TT_STORE, "the record is too long");
     if (status == TT_OK)
@@ -195,12 +199,12 @@ static enum tt_status add_preparation(const struct tt_audit *audit, struct audit
                                       struct tt_error *err)
 {
     const struct tt_audit_fact ruin = {
-        .name = "ruined_bytes", .kind = TT_AUDIT_NUMBER, .number = end->ruin - end->ruin_has_newline};
+        .name = "ruined_bytes", .kind = TT_AUDIT_NUMBER, .number = end->ruin - (end->lacks_newline ? 0 : 1)};
     if (end->size == 0)
         return add_line(audit, &end->place, AUDIT_FIRST_EVENT, NULL, 0, text, err);
+    enum tt_status status = end->lacks_newline ? tt_buffer_append(text, "\n", 1, err) : TT_OK;
     if (end->ruin == 0)
-        return TT_OK;
-    enum tt_status status = end->ruin_has_newline ? TT_OK : tt_buffer_append(text, "\n", 1, err);
+        return status;
     return status == TT_OK ? add_line(audit, &end->place, AUDIT_RECOVERY_EVENT, &ruin, 1, text, err) : status;
 }
 
@@ -256,7 +260,8 @@ enum tt_status tt_audit_write(struct tt_audit *audit, const char *event, const s
     audit->has_failed = true;
     if (err)
         *err = said;
-    return tt_error_context(err, "what is about to happen cannot be recorded");
+    (void)tt_error_context(err, "what is about to happen cannot be recorded");
+    return status;
 }
 
 /* Rotating. */
@@ -306,7 +311,7 @@ static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_e
 {
     struct audit_end end;
     enum tt_status status = audit_end_read(audit->file, audit->path, &end, err);
-    if (status == TT_OK && (end.size == 0 || end.ruin > 0))
+    if (status == TT_OK && (end.size == 0 || end.ruin > 0 || end.lacks_newline))
         return tt_error_set(err, TT_USAGE, "%s %s; there is nothing to rotate before the next record was written to it",
                             audit->path, end.size == 0 ? "is empty" : "ends with a record that was never finished");
     if (status != TT_OK)

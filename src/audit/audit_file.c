@@ -155,16 +155,15 @@ static enum tt_status read_stretch(int descriptor, const char *path, uint64_t si
     return TT_OK;
 }
 
-/* Looks for the last record in the stretch, from its end. */
+/* Looks for the last record in the stretch, from its end. One that lacks but its line's end is one, too: it would be
+ * read as one as soon as something follows. */
 static enum tt_status find_record(const struct stretch *stretch, struct audit_end *end, bool *ret_found,
                                   struct tt_error *err)
 {
-    size_t stop = stretch->length; /* behind a line's end */
+    size_t stop = stretch->length;
     while (stop > 0) {
-        const uint8_t *newline = memrchr(stretch->data, '\n', stop);
-        if (!newline)
-            return TT_OK;
-        size_t finish = (size_t)(newline - stretch->data);
+        bool is_ended = stretch->data[stop - 1] == '\n';
+        size_t finish = stop - is_ended;
         const uint8_t *before = memrchr(stretch->data, '\n', finish);
         size_t start = before ? (size_t)(before - stretch->data) + 1 : 0;
         if (!before && !stretch->is_whole)
@@ -173,7 +172,7 @@ static enum tt_status find_record(const struct stretch *stretch, struct audit_en
         if (audit_line_parse((const char *)stretch->data + start, finish - start, &line, NULL) == TT_OK) {
             end->place.number = line.number;
             end->place.has_previous = true;
-            end->ruin = stretch->length - finish - 1;
+            end->ruin = stretch->length - stop;
             *ret_found = true;
             return tt_digest_once(TT_SHA256, stretch->data + start, finish - start, end->place.hash, err);
         }
@@ -202,14 +201,14 @@ static enum tt_status judge_ruin(const struct stretch *stretch, bool found, cons
                             "%s does not end with a record of an audit trail; see traintoken audit verify, and name "
                             "another file with --audit",
                             path);
+    end->lacks_newline = stretch->data[stretch->length - 1] != '\n';
     if (!found)
         end->ruin = stretch->length;
     if (end->ruin == 0)
         return TT_OK;
     const uint8_t *ruin = stretch->data + stretch->length - end->ruin;
-    end->ruin_has_newline = stretch->data[stretch->length - 1] == '\n';
     end->place.has_previous = true;
-    return tt_digest_once(TT_SHA256, ruin, (size_t)end->ruin - end->ruin_has_newline, end->place.hash, err);
+    return tt_digest_once(TT_SHA256, ruin, (size_t)end->ruin - (end->lacks_newline ? 0 : 1), end->place.hash, err);
 }
 
 enum tt_status audit_end_read(int descriptor, const char *path, struct audit_end *ret_end, struct tt_error *err)

@@ -89,7 +89,7 @@ struct audit_end {
     struct audit_place place;
     uint64_t size;         /* of the file */
     uint64_t ruin;         /* bytes after the last record that are none: a crash ended them; `place` has the hash */
-    bool ruin_has_newline; /* the last of them */
+    bool lacks_newline; /* the last byte of the file is no line's end */
 };
 
 /* Reads it, of a regular file. TT_STORE when it cannot be read or is no trail's. */

@@ -19,8 +19,10 @@ enum tt_status audit_path(const char *file, const char *state, char **ret_path, 
     enum tt_status status = TT_OK;
     if (!named && !state)
         status = tt_state_default_folder(&folder, err);
-    if (status != TT_OK)
-        return tt_error_context(err, "for the audit trail (or name it with --audit)");
+    if (status != TT_OK) {
+        (void)tt_error_context(err, "for the audit trail (or name it with --audit)");
+        return status;
+    }
     char *path = named ? strdup(named) : tt_text_format("%s/audit.jsonl", state ? state : folder);
     if (!path)
         return tt_error_memory(err);

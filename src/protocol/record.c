@@ -75,7 +75,9 @@ enum tt_status record_begin(struct tt_audit *audit, const struct tt_key_source *
 {
     struct tt_audit_fact facts[LIMIT];
     enum tt_status status = put(audit, "begin", facts, place_facts(source, facts), err);
-    return status == TT_OK ? TT_OK : tt_error_context(err, "the key was not used");
+    if (status != TT_OK)
+        (void)tt_error_context(err, "the key was not used");
+    return status;
 }
 
 /* What the digest of an event is. */
@@ -105,7 +107,9 @@ enum tt_status record_use(struct tt_audit *audit, const struct tt_key_event *eve
         TEXT("detail", event->status == TT_OK ? NULL : event->failure->detail),
     };
     enum tt_status status = put(audit, "key", facts, sizeof facts / sizeof facts[0], err);
-    return status == TT_OK ? TT_OK : tt_error_context(err, "what came of the key's use was thrown away");
+    if (status != TT_OK)
+        (void)tt_error_context(err, "what came of the key's use was thrown away");
+    return status;
 }
 
 static enum tt_status key_was_used(void *user, const struct tt_key_event *event, struct tt_error *err)

@@ -1,0 +1,1 @@
+tt_unit_test(audit KNOWS audit json crypto statement)

@@ -33,13 +33,13 @@ _traintoken() {
     fi
 
     case $previous in
-    --module | --policy | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
+    --module | --policy | --verify | --public-key | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     -o | --output)
         local kind=-d
-        [[ $command != 'key export' ]] || kind=-f
+        [[ $command != 'key '* ]] || kind=-f
         mapfile -t COMPREPLY < <(compgen "$kind" -- "$current")
         return
         ;;
@@ -118,7 +118,7 @@ _traintoken() {
     'token list') options='--module --json --quiet --verbose --help' ;;
     'token init') options="$provision --label --so-pin-fd --erase --yes" ;;
     'token set-pin') options="$provision --so --unlock --new-pin-fd" ;;
-    key) options='generate import list show rename delete check export enrol --help' ;;
+    key) options='generate import list show rename delete check export attest enrol --help' ;;
     'key generate') options="$provision --label --id --bits --always-authenticate --allow-mechanisms" ;;
     'key import')
         options="$provision --label --id --always-authenticate --allow-mechanisms --file-pin-fd --shred"
@@ -132,6 +132,7 @@ _traintoken() {
         options="$options --ca-file --replace --dry-run"
         ;;
     'key export') options="$provision --format --subject --days --login --output -o --force" ;;
+    'key attest') options="$provision --note --output -o --force --verify --public-key" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac
 

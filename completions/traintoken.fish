@@ -38,7 +38,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l so -d "The of
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l unlock -d 'A new PIN for the user'
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l new-pin-fd -x -d 'Descriptor with the new PIN'
 
-set -l actions generate import list show rename delete check export enrol
+set -l actions generate import list show rename delete check export attest enrol
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from $actions" -a 'generate import list show rename delete'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l label -x -d 'Name of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l id -x -d 'Its id, hexadecimal'
@@ -65,9 +65,13 @@ complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l format -x -a 'pem der hex fingerprint request certificate' -d 'Form of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 'Whose key it is'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l days -x -d 'How long the certificate is valid'
-complete -c traintoken -n "__fish_seen_subcommand_from export" -s o -l output -r -F -d 'File to write'
+complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from attest" -a attest -d 'Make or check a signed record'
+complete -c traintoken -n "__fish_seen_subcommand_from attest" -l note -x -d 'What else the record says'
+complete -c traintoken -n "__fish_seen_subcommand_from attest" -l verify -r -F -d 'Check this record'
+complete -c traintoken -n "__fish_seen_subcommand_from attest" -l public-key -r -F -d 'Key that it has to be about'
+complete -c traintoken -n "__fish_seen_subcommand_from export attest" -s o -l output -r -F -d 'File to write'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l login -d 'Try whether the private half belongs to it'
-complete -c traintoken -n "__fish_seen_subcommand_from export" -l force -d 'Replace the file'
+complete -c traintoken -n "__fish_seen_subcommand_from export attest" -l force -d 'Replace the file'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from enrol" -a enrol -d 'Bring it to a registry'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault -x -a 'https:' -d "Vault's address"
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-path -x -d 'Store and secret'

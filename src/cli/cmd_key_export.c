@@ -1,11 +1,5 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
-#include "base/hex.h"
-#include "base/text.h"
 #include "cli/provision_command.h"
 #include "crypto/public_key.h"
 #include "provisioning/key_export.h"
@@ -106,37 +100,6 @@ static enum tt_status export_signed(const struct export_options *options, const 
     return status;
 }
 
-/* The file appears whole, and takes no other's place unless that was asked for. */
-static enum tt_status write_file(const struct export_options *options, const struct tt_buffer *text,
-                                 struct tt_error *err)
-{
-    const char *slash = strrchr(options->file, '/');
-    const char *name = slash ? slash + 1 : options->file;
-    char *folder_name TT_CLEANUP(tt_free_cleanup) =
-        slash ? strndup(options->file, (size_t)(slash - options->file) + 1) : strdup(".");
-    char *fresh TT_CLEANUP(tt_free_cleanup) = tt_text_format(".%.200s.new-%ld", name, (long)getpid());
-    if (!folder_name || !fresh)
-        return tt_error_memory(err);
-    int folder TT_CLEANUP(tt_close_cleanup) = open(folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
-        return tt_error_errno(err, TT_STORE, "the folder %s cannot be opened", folder_name);
-    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return tt_error_set(err, TT_USAGE, "%s is a folder, not a file to write", options->file);
-    if (options->force)
-        return tt_file_replace(folder, name, text->data, text->length, 0644, err);
-    enum tt_status status = tt_file_replace(folder, fresh, text->data, text->length, 0644, err);
-    if (status != TT_OK)
-        return status;
-    bool done = renameat2(folder, fresh, folder, name, RENAME_NOREPLACE) == 0 ||
-                (errno == EINVAL && linkat(folder, fresh, folder, name, 0) == 0);
-    if (!done && errno == EEXIST)
-        status = tt_error_set(err, TT_USAGE, "%s is there already; --force replaces it", options->file);
-    else if (!done)
-        status = tt_error_errno(err, TT_STORE, "%s cannot be written", options->file);
-    unlinkat(folder, fresh, 0);
-    return status;
-}
-
 static bool is_text(const struct export_options *options)
 {
     return options->format != TT_EXPORT_DER;
@@ -164,7 +127,7 @@ static enum tt_status print(const struct output *output, const struct export_opt
                             const struct exported *exported, struct tt_error *err)
 {
     if (options->file) {
-        enum tt_status status = write_file(options, &exported->text, err);
+        enum tt_status status = provision_write(options->file, options->force, &exported->text, err);
         if (status != TT_OK)
             return status;
         output_line(output, "wrote %s (%s)", options->file, exported->fingerprint);

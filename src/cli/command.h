@@ -30,6 +30,7 @@ extern const struct command command_key_generate;
 extern const struct command command_key_check;
 extern const struct command command_key_export;
 extern const struct command command_key_enrol;
+extern const struct command command_key_attest;
 extern const struct command command_key_import;
 extern const struct command command_key_list;
 extern const struct command command_key_show;

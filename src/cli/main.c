@@ -12,7 +12,7 @@ static const struct command *const commands[] = {
     &command_seal,       &command_results,    &command_pull,          &command_push,         &command_clean,
     &command_token_list, &command_token_init, &command_token_set_pin, &command_key_generate, &command_key_import,
     &command_key_list,   &command_key_show,   &command_key_delete,    &command_key_rename,   &command_key_check,
-    &command_key_export, &command_key_enrol,
+    &command_key_export, &command_key_attest, &command_key_enrol,
 };
 
 static void print_overview(void)

@@ -10,6 +10,7 @@ struct export_options {
     enum tt_export_format format;
     const char *subject;
     int days;
+    const char *loader;
     const char *file;
     bool force;
     bool login;
@@ -81,6 +82,7 @@ static enum tt_status export_signed(const struct export_options *options, const 
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     struct key_options from = {.key = uri,
                                .module = options->provision.module,
+                               .loader = options->loader,
                                .pin_fd = options->provision.pin_fd,
                                .last_pin_try = options->provision.last_pin_try};
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
@@ -152,6 +154,8 @@ static enum tt_status check_options(const struct output *output, struct export_o
                             options->format_name);
     if (!is_signed && options->subject)
         return tt_error_set(err, TT_USAGE, "--subject is for the formats request and certificate");
+    if (!is_signed && options->loader)
+        return tt_error_set(err, TT_USAGE, "--key-loader is for the formats request and certificate");
     if (options->format != TT_EXPORT_CERTIFICATE && options->days != 0)
         return tt_error_set(err, TT_USAGE, "--days is for the format certificate");
     options->days = options->days ? options->days : TT_EXPORT_DAYS;
@@ -177,6 +181,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
          "pem (default), der, hex, fingerprint, request or certificate"},
         {"subject", 0, CLI_TEXT, &options.subject, "DN", "whose key it is, as in /CN=alpha/O=Hospital"},
         {"days", 0, CLI_NUMBER, &options.days, "N", "how long the certificate is valid (default 365)"},
+        {"key-loader", 0, CLI_TEXT, &options.loader, "LOADER",
+         "for these two: auto, libp11, provider[:NAME] or engine[:ID] (TRAINTOKEN_KEY_LOADER)"},
         {"login", 0, CLI_FLAG, &options.login, NULL, "log in, and try whether the private half belongs to it"},
         {"output", 'o', CLI_TEXT, &options.file, "FILE", "write to a file that is not there yet"},
         {"force", 0, CLI_FLAG, &options.force, NULL, "replace the file"},

@@ -23,6 +23,7 @@ extern const struct command command_results;
 extern const struct command command_pull;
 extern const struct command command_push;
 extern const struct command command_clean;
+extern const struct command command_doctor;
 extern const struct command command_token_list;
 extern const struct command command_token_init;
 extern const struct command command_token_set_pin;

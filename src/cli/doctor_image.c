@@ -49,11 +49,12 @@ static void introduce(struct doctor *doctor, struct tt_docker_engine *engine)
         return;
     }
     const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(facts, "Components"), 0);
-    const char *name = text_of(first, "Name");
+    const char *name = text_of(first, "Name"); /* Docker's is "Engine", Podman's "Podman Engine" */
     const char *version = text_of(facts, "Version");
     const char *api = text_of(facts, "ApiVersion");
-    doctor_say(doctor, TT_VERDICT_OK, "%s: %.100s %.100s, API %.20s", tt_docker_name(engine),
-               name ? name : "container engine", version ? version : "of an unknown version", api ? api : "unknown");
+    doctor_say(doctor, TT_VERDICT_OK, "%s: %s%.100s %.100s, API %.20s", tt_docker_name(engine),
+               name && strcmp(name, "Engine") == 0 ? "Docker " : "", name ? name : "container engine",
+               version ? version : "of an unknown version", api ? api : "unknown");
 }
 
 static void look_at_engine(struct doctor *doctor, struct tt_docker_engine **ret_engine)

@@ -137,8 +137,8 @@ static void say_who_opened(struct doctor *doctor, const char *wanted, const stru
     tt_error_set(&failure, answer->status, "%s", answer->message);
     tt_error_detail(&failure, "%s", answer->detail);
     doctor_fail(doctor, &failure,
-                "the module itself serves this key, but not through this loader: choose another --key-loader (auto, "
-                "libp11, provider, engine)");
+                "the module itself serves this key, but not by this way: choose another --key-loader (auto, libp11, "
+                "provider, engine)");
 }
 
 void doctor_loader_try(struct doctor *doctor, struct doctor_loader *loader, const struct key_options *options,
@@ -153,11 +153,12 @@ void doctor_loader_try(struct doctor *doctor, struct doctor_loader *loader, cons
                    "not tried, for the PIN has an end of line in it; traintoken key export --login does");
         return;
     }
-    bool is_sent = write_all(loader->order, &go, 1) &&
-                   (!pin || (write_all(loader->order, pin->data, pin->length) && write_all(loader->order, "\n", 1)));
+    /* It may have come to its end before it wanted the PIN; its answer tells. */
+    if (write_all(loader->order, &go, 1) && pin && write_all(loader->order, pin->data, pin->length))
+        (void)write_all(loader->order, "\n", 1);
     close(loader->order);
     loader->order = -1;
-    if (!is_sent || !read_answer(loader->answer, &answer)) {
+    if (!read_answer(loader->answer, &answer)) {
         doctor_wrong(
             doctor, TT_TOKEN,
             "the process that opens the key by '%s' ended before it was done: a library or the module crashes; "

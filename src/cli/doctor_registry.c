@@ -41,8 +41,8 @@ static void judge(struct doctor *doctor, const char *host, const char *name, int
     } else if (code == 429 || strcasestr(words, "toomanyrequests")) {
         doctor_fail_as(doctor, TT_VERDICT_WARNING, refusal, "the registry answers, and limits requests: try later");
     } else if (is_denied(code, words)) {
-        snprintf(advice, sizeof advice, "%.255s does not let this station in: log in with 'docker login %.128s'", host,
-                 host);
+        snprintf(advice, sizeof advice,
+                 "%.255s does not let this station in: log in (again) with 'docker login %.128s'", host, host);
         doctor_fail(doctor, refusal, advice);
     } else if (is_absent(code, words)) {
         doctor_say(doctor, TT_VERDICT_WARNING, "%s answers the container engine, and has no %s; check the image's name",

@@ -5,14 +5,14 @@
 #include <sys/resource.h>
 
 #include "base/interrupt.h"
-#include "cli/command.h"
+#include "cli/doctor.h"
 
 static const struct command *const commands[] = {
     &command_pre_run,    &command_post_run,   &command_run,           &command_verify,       &command_inspect,
     &command_seal,       &command_results,    &command_pull,          &command_push,         &command_clean,
     &command_token_list, &command_token_init, &command_token_set_pin, &command_key_generate, &command_key_import,
     &command_key_list,   &command_key_show,   &command_key_delete,    &command_key_rename,   &command_key_check,
-    &command_key_export, &command_key_attest, &command_key_enrol,
+    &command_key_export, &command_key_attest, &command_key_enrol,     &command_doctor,
 };
 
 static void print_overview(void)
@@ -52,6 +52,9 @@ static const struct command *find_command(const char *first, const char *second)
 static void harden(void)
 {
     struct rlimit none = {0};
+    struct rlimit before = {0};
+    if (getrlimit(RLIMIT_CORE, &before) == 0)
+        doctor_core_limit = before.rlim_cur;
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);
     mallopt(M_ARENA_MAX, 2);

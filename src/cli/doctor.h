@@ -20,7 +20,7 @@ struct doctor_finding {
     char name[32];
     enum tt_verdict verdict;
     enum tt_status status; /* TT_OK unless it is wrong */
-    char *says;            /* NULL out of memory */
+    char *says;
 };
 
 struct doctor {

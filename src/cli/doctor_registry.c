@@ -1,4 +1,5 @@
 #include <string.h>
+#include <strings.h>
 
 #include "cli/doctor.h"
 #include "image/credentials.h"
@@ -31,11 +32,18 @@ static bool is_absent(int code, const char *words)
     return code == 404 || strcasestr(words, "manifest unknown") || strcasestr(words, "name unknown");
 }
 
+/* Podman's service, that has no such path. */
+static bool has_no_question(int code, const char *words)
+{
+    return code == 404 &&
+           (strcasecmp(words, "Not Found") == 0 || strcasestr(words, "not supported") || strcasestr(words, "page not"));
+}
+
 static void judge(struct doctor *doctor, const char *host, const char *name, int code, const struct tt_error *refusal)
 {
     const char *words = refusal->message;
     char advice[512];
-    if (code == 404 && (strcasestr(words, "not supported") || strcasestr(words, "page not found"))) {
+    if (has_no_question(code, words)) {
         doctor_say(doctor, TT_VERDICT_WARNING,
                    "this container engine does not ask registries for an answer only; traintoken pull tries %s", host);
     } else if (code == 429 || strcasestr(words, "toomanyrequests")) {

@@ -72,7 +72,7 @@ static void look_at_uri(struct doctor *doctor, struct examined *examined)
                    "the URI has the PIN in it, which shows up wherever the URI does; put it into a file that only this "
                    "user may read, and name that by '?pin-source=file:/PATH'");
     else
-        doctor_say(doctor, TT_VERDICT_OK, "%s", shown ? shown : named);
+        doctor_say(doctor, TT_VERDICT_OK, "%s", shown ? shown : "it can be used");
 }
 
 /* The module. */

@@ -319,7 +319,7 @@ class Images(DoctorCase):
 
     def test_registry(self):
         refused = 'Get "https://registry.example/v2/": dial tcp 192.0.2.1:443: connect: connection refused'
-        for answer, verdict, words in (
+        for said, verdict, words in (
                 (refusal(500, refused), "wrong", ["connection refused", "check the registry's name"]),
                 (refusal(401, "unauthorized: authentication required"), "wrong", ["docker login"]),
                 (refusal(500, "Head: no basic auth credentials"), "wrong", ["docker login"]),
@@ -329,7 +329,7 @@ class Images(DoctorCase):
                 (refusal(429, "toomanyrequests"), "warning", ["later"]),
                 (proxy.cut(), "wrong", ["broke"])):
             with self.subTest(words):
-                self.answers(registry=answer)
+                self.answers(registry=said)
                 self.finds("registry", verdict, words, "--image", IMAGE, status=8 if verdict == "wrong" else None)
 
     def test_login(self):
@@ -386,10 +386,10 @@ class Machine(DoctorCase):
 
     @needs_root
     def test_limits(self):
-        if not SANITIZED:  # which lock nothing, and say that they did
+        if not SANITIZED:  # sanitizers lock nothing and say that they did, and switch core dumps off before main
             self.finds("locked-memory", "warning", "ulimit -l",
                        before=["setpriv", "--bounding-set=-ipc_lock", "prlimit", "--memlock=0:0"])
-        self.finds("core-dumps", "warning", "ulimit -c 0", before=["prlimit", "--core=unlimited:unlimited"])
+            self.finds("core-dumps", "warning", "ulimit -c 0", before=["prlimit", "--core=unlimited:unlimited"])
         self.finds("core-dumps", "ok", "off", before=["prlimit", "--core=0:unlimited"])
 
 

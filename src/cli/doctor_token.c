@@ -138,8 +138,8 @@ static void count_tokens(struct doctor *doctor, struct examined *examined)
     for (size_t i = 0; i < count; i++)
         initialized += (tokens[i].info.flags & CKF_TOKEN_INITIALIZED) != 0;
     doctor_say(doctor, TT_VERDICT_WARNING,
-               "the module shows %zu that %s initialized, and none was named; see traintoken token list", initialized,
-               initialized == 1 ? "is" : "are");
+               "the module shows %zu initialized token%s, and none was named; see traintoken token list", initialized,
+               initialized == 1 ? "" : "s");
 }
 
 static bool look_at_token(struct doctor *doctor, struct examined *examined)

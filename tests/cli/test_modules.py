@@ -167,6 +167,10 @@ class OnModule:
         for name in ("request", "certificate"):
             self.assertIn("BEGIN", self.key("export", "--format", name, "--subject", "/CN=alpha",
                                             uri=self.uri("new")).out)
+        self.key("attest", "-o", f"{self.work}/record.json", uri=self.uri("new"))
+        result = self.tt("key", "attest", "--verify", f"{self.work}/record.json")
+        self.assertEqual(result.status, 0, str(result))
+        self.assertIn(LABEL, result.out)
         self.key("rename", "--label", "newer", "--id", "a2", uri=self.uri("new"))
         self.assertIn("id=%a2;object=newer", self.key("list", uri=f"pkcs11:token={ENCODED}").out.lower())
         self.key("delete", "--yes", uri=self.uri("newer"))

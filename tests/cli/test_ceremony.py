@@ -92,7 +92,8 @@ class CeremonyCase(Case):
 
     def traintoken(self, *arguments, **env):
         done = subprocess.run([PROGRAM, *arguments], env=self.where(TRAINTOKEN_MODULE=self.module, **env), text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, start_new_session=True)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True,
+                              start_new_session=True)
         return json.loads(done.stdout)
 
     def listed(self):
@@ -343,6 +344,16 @@ class Found(CeremonyCase):
         result = self.ceremony(break_at=("count", "-"), PRIVATE_KEY_PASSWORD=WRONG_PIN)
         self.assertEqual(result.status, 7, str(result))
         self.assertEqual(pathlib.Path(self.calls).read_text(encoding="utf-8").count("--pin-fd"), 1)
+
+    def test_last_try_is_not_taken(self):
+        self.tokens._fixture("token", "station", PIN)
+        shows = f"{self.work}/shows"
+        pathlib.Path(shows).write_text('#!/bin/sh\necho "$*" >>"$TT_CALLS"\n'
+                                       '"$TT_REAL" "$@" | sed "s/\\"pin\\":.*/\\"pin\\": \\"$TT_PIN\\",/"\n', encoding="utf-8")
+        os.chmod(shows, 0o755)
+        for state, words in (("final-try", "--last-pin-try"), ("locked", "--unlock")):
+            self.untouched(7, words, TRAINTOKEN=shows, TT_REAL=PROGRAM, TT_CALLS=self.calls, TT_PIN=state)
+        self.assertNotIn("--pin-fd", pathlib.Path(self.calls).read_text(encoding="utf-8"))
 
     def test_refused_pins_for_a_new_token(self):
         for pins, words in (({"PRIVATE_KEY_PASSWORD": "12"}, "PIN"), ({"TRAINTOKEN_SO_PIN": "12"}, "PIN"),

@@ -132,9 +132,9 @@ static bool add_layers(cJSON *manifest, const cJSON *parent, const struct oci_de
     cJSON *element = NULL;
     cJSON_ArrayForEach(element, layers)
     {
-        const cJSON *type = cJSON_GetObjectItemCaseSensitive(element, "mediaType");
+        cJSON *type = cJSON_GetObjectItemCaseSensitive(element, "mediaType");
         const char *better = cJSON_IsString(type) ? oci_layer_type(type->valuestring) : NULL;
-        if (better && !cJSON_ReplaceItemInObjectCaseSensitive(element, "mediaType", cJSON_CreateString(better)))
+        if (better && !cJSON_SetValuestring(type, better))
             return false;
     }
     cJSON *added = cJSON_CreateObject();

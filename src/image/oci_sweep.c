@@ -141,6 +141,9 @@ static enum tt_status sweep_layout(const struct oci_layout *layout, const cJSON 
 {
     struct oci_set used TT_CLEANUP(oci_set_clear) = {0};
     size_t removed = 0;
+    /* Without a list everything would look unused. */
+    if (!cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(index, "manifests")))
+        return tt_error_set(err, TT_MALFORMED, "%s/index.json has no list of manifests", layout->path);
     enum tt_status status = oci_reach_all(layout, index, &used, err);
     if (status == TT_OK)
         status = sweep_folder(layout, "sha256", &used, &removed, err);
@@ -178,23 +181,19 @@ static enum tt_status is_remnant(const struct oci_layout *layout, const cJSON *e
     return status;
 }
 
-/* Moves the entries that stay over to `kept`. */
-static enum tt_status keep_entries(const struct oci_layout *layout, cJSON *manifests, const struct removed *removed,
-                                   cJSON *kept, size_t *dropped, struct tt_error *err)
+static enum tt_status remove_remnants(const struct oci_layout *layout, cJSON *manifests, const struct removed *removed,
+                                      size_t *dropped, struct tt_error *err)
 {
-    for (cJSON *entry; (entry = cJSON_DetachItemFromArray(manifests, 0));) {
+    enum tt_status status = TT_OK;
+    for (cJSON *entry = manifests ? manifests->child : NULL, *next; status == TT_OK && entry; entry = next) {
         bool remnant = false;
-        enum tt_status status = is_remnant(layout, entry, removed, &remnant, err);
-        if (status != TT_OK || remnant) {
-            cJSON_Delete(entry);
-            *dropped += remnant;
-        } else if (!cJSON_AddItemToArray(kept, entry)) {
-            status = tt_error_memory(err);
-        }
-        if (status != TT_OK)
-            return status;
+        next = entry->next;
+        status = is_remnant(layout, entry, removed, &remnant, err);
+        if (remnant)
+            cJSON_Delete(cJSON_DetachItemViaPointer(manifests, entry));
+        *dropped += remnant;
     }
-    return TT_OK;
+    return status;
 }
 
 /* A tool that gives a tag a new image may leave the old one in the index without a name. Nobody can ask for such an
@@ -203,26 +202,21 @@ static enum tt_status drop_remnants(const struct oci_layout *layout, struct tt_b
                                     const struct removed *removed, struct tt_error *err)
 {
     static const struct tt_json_step steps[] = {{.member = "manifests"}};
-    cJSON *kept TT_CLEANUP(tt_json_cleanup) = cJSON_CreateArray();
+    cJSON *manifests = cJSON_GetObjectItemCaseSensitive(index, "manifests");
     struct stat facts;
     size_t dropped = 0;
-    if (!kept)
+    enum tt_status status = remove_remnants(layout, manifests, removed, &dropped, err);
+    if (status != TT_OK || dropped == 0)
+        return status;
+    char *printed = cJSON_PrintUnformatted(manifests);
+    if (!printed)
         return tt_error_memory(err);
-    enum tt_status status =
-        keep_entries(layout, cJSON_GetObjectItemCaseSensitive(index, "manifests"), removed, kept, &dropped, err);
-    char *printed = status == TT_OK && dropped > 0 ? cJSON_PrintUnformatted(kept) : NULL;
-    if (status == TT_OK && dropped > 0 && !printed)
-        return tt_error_memory(err);
-    if (printed)
-        status = tt_json_put(text, steps, 1, printed, err);
+    status = tt_json_put(text, steps, 1, printed, err);
     cJSON_free(printed);
-    if (status == TT_OK && printed) {
-        mode_t mode = fstatat(layout->folder, "index.json", &facts, 0) == 0 ? facts.st_mode & 0666 : 0644;
-        status = tt_file_replace(layout->folder, "index.json", text->data, text->length, mode, err);
-    }
-    if (status == TT_OK && !cJSON_ReplaceItemInObjectCaseSensitive(index, "manifests", TT_TAKE(kept)))
-        status = tt_error_memory(err);
-    return status;
+    if (status != TT_OK)
+        return status;
+    mode_t mode = fstatat(layout->folder, "index.json", &facts, 0) == 0 ? facts.st_mode & 0666 : 0644;
+    return tt_file_replace(layout->folder, "index.json", text->data, text->length, mode, err);
 }
 
 enum tt_status oci_sweep(const struct tt_reference *reference, const char *removed_digest, char **ret_still_used,

@@ -10,7 +10,7 @@ _traintoken() {
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        pre-run | post-run | run | pull | push | verify | inspect | seal | results | clean)
+        pre-run | post-run | run | pull | push | verify | inspect | seal | results | clean | doctor)
             command=${COMP_WORDS[i]}
             break
             ;;
@@ -33,13 +33,13 @@ _traintoken() {
     fi
 
     case $previous in
-    --module | --policy | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
+    --module | --policy | --verify | --public-key | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     -o | --output)
         local kind=-d
-        [[ $command != 'key export' ]] || kind=-f
+        [[ $command != 'key '* ]] || kind=-f
         mapfile -t COMPREPLY < <(compgen "$kind" -- "$current")
         return
         ;;
@@ -86,7 +86,7 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'pkcs11:' -- "$current")
         return
         ;;
-    --base)
+    --base | --image)
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
@@ -100,7 +100,7 @@ _traintoken() {
     esac
 
     case $command in
-    '') options='pre-run post-run run pull push verify inspect seal results clean token key --version --help' ;;
+    '') options='pre-run post-run run pull push verify inspect seal results clean doctor token key --version --help' ;;
     pre-run) options="$common $key $station" ;;
     post-run) options="$common $key $station --base --config --rebase" ;;
     run)
@@ -109,6 +109,7 @@ _traintoken() {
         ;;
     pull | push) options=$common ;;
     clean) options="$common --dry-run" ;;
+    doctor) options="${common/--platform /} $key --station --state --image --policy" ;;
     verify | inspect) options=$common ;;
     seal)
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
@@ -118,7 +119,7 @@ _traintoken() {
     'token list') options='--module --json --quiet --verbose --help' ;;
     'token init') options="$provision --label --so-pin-fd --erase --yes" ;;
     'token set-pin') options="$provision --so --unlock --new-pin-fd" ;;
-    key) options='generate import list show rename delete check export enrol --help' ;;
+    key) options='generate import list show rename delete check export attest enrol --help' ;;
     'key generate') options="$provision --label --id --bits --always-authenticate --allow-mechanisms" ;;
     'key import')
         options="$provision --label --id --always-authenticate --allow-mechanisms --file-pin-fd --shred"
@@ -131,11 +132,12 @@ _traintoken() {
         options="$provision --vault --vault-path --vault-field --vault-kv --central --station --token-file --robot-file"
         options="$options --ca-file --replace --dry-run"
         ;;
-    'key export') options="$provision --format --subject --days --login --output -o --force" ;;
+    'key export') options="$provision --format --subject --days --key-loader --login --output -o --force" ;;
+    'key attest') options="$provision --note --output -o --force --verify --public-key" ;;
     results) options="$common $key --output -o --unfinished" ;;
     esac
 
-    if [[ -z $command || $command == key || $command == token || $current == -* ]]; then
+    if [[ -z $command || $command == key || $command == token || $command == doctor || $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ $command == 'key import' ]]; then
         mapfile -t COMPREPLY < <(compgen -f -W 'pkcs11:' -- "$current")

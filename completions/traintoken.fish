@@ -1,10 +1,10 @@
 # fish completion for traintoken
 
-set -l commands pre-run post-run run pull push verify inspect seal results clean token key
-set -l with_key pre-run post-run run seal results
-set -l with_pin pre-run post-run run seal results key token
+set -l commands pre-run post-run run pull push verify inspect seal results clean doctor token key
+set -l with_key pre-run post-run run seal results doctor
+set -l with_pin pre-run post-run run seal results doctor key token
 set -l making generate import
-set -l at_station pre-run post-run run
+set -l at_station pre-run post-run run doctor
 
 function __traintoken_images
     for folder in (string replace -r '^oci:' '' -- (commandline -ct) | read -l stem; __fish_complete_directories "$stem" '')
@@ -26,6 +26,7 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a inspect
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a seal -d 'Make a train'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a results -d 'Open the results'
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a clean -d 'Remove what a killed run left'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'Look at the whole station'
 
 complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a token -d 'List tokens, make one'
 complete -c traintoken -n "__fish_seen_subcommand_from token; and not __fish_seen_subcommand_from list init set-pin" -a 'list init set-pin'
@@ -38,7 +39,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l so -d "The of
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l unlock -d 'A new PIN for the user'
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l new-pin-fd -x -d 'Descriptor with the new PIN'
 
-set -l actions generate import list show rename delete check export enrol
+set -l actions generate import list show rename delete check export attest enrol
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from $actions" -a 'generate import list show rename delete'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l label -x -d 'Name of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l id -x -d 'Its id, hexadecimal'
@@ -52,7 +53,7 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a key -d 
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from check" -a check -d 'Can it serve a station?'
 complete -c traintoken -n "__fish_seen_subcommand_from key" -a pkcs11:
 
-complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token" -a '(__traintoken_images)'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token doctor" -a '(__traintoken_images)'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s q -l quiet -d 'Only errors on standard error'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s v -l verbose -d 'Say more'
@@ -60,14 +61,18 @@ complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l platform -x
 
 complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key -x -a 'pkcs11:' -d 'URI of the private key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l module -r -F -d 'PKCS#11 module'
-complete -c traintoken -n "__fish_seen_subcommand_from $with_key" -l key-loader -x -a 'auto libp11 provider engine' -d 'Way to the key'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_key export" -l key-loader -x -a 'auto libp11 provider engine' -d 'Way to the key'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from export" -a export -d 'Give its public half away'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l format -x -a 'pem der hex fingerprint request certificate' -d 'Form of the key'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l subject -x -d 'Whose key it is'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l days -x -d 'How long the certificate is valid'
-complete -c traintoken -n "__fish_seen_subcommand_from export" -s o -l output -r -F -d 'File to write'
+complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from attest" -a attest -d 'Make or check a signed record'
+complete -c traintoken -n "__fish_seen_subcommand_from attest" -l note -x -d 'What else the record says'
+complete -c traintoken -n "__fish_seen_subcommand_from attest" -l verify -r -F -d 'Check this record'
+complete -c traintoken -n "__fish_seen_subcommand_from attest" -l public-key -r -F -d 'Key that it has to be about'
+complete -c traintoken -n "__fish_seen_subcommand_from export attest" -s o -l output -r -F -d 'File to write'
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l login -d 'Try whether the private half belongs to it'
-complete -c traintoken -n "__fish_seen_subcommand_from export" -l force -d 'Replace the file'
+complete -c traintoken -n "__fish_seen_subcommand_from export attest" -l force -d 'Replace the file'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from enrol" -a enrol -d 'Bring it to a registry'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault -x -a 'https:' -d "Vault's address"
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-path -x -d 'Store and secret'
@@ -80,13 +85,13 @@ complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l robot-file -r -
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l ca-file -r -F -d 'Certificates of authorities'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l replace -d 'In the place of another key'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -s n -l dry-run -d 'Write nothing'
-complete -c traintoken -n "__fish_seen_subcommand_from check" -l policy -r -F -d 'Wishes for the key'
+complete -c traintoken -n "__fish_seen_subcommand_from check doctor" -l policy -r -F -d 'Wishes for the key'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l pin-fd -x -d 'Descriptor with the PIN'
 complete -c traintoken -n "__fish_seen_subcommand_from $with_pin" -l last-pin-try -d 'Log in even on the last PIN try'
 
 complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l station -x -d 'This station'
 complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l state -r -a '(__fish_complete_directories)' -d 'Station memory'
-complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l again -d 'Do a stop that was done before'
+complete -c traintoken -n "__fish_seen_subcommand_from pre-run post-run run" -l again -d 'Do a stop that was done before'
 
 complete -c traintoken -n "__fish_seen_subcommand_from post-run run seal" -l base -x -a '(__traintoken_images)' -d 'Base image'
 complete -c traintoken -n "__fish_seen_subcommand_from post-run" -l config -r -F -d 'Configuration that pre-run verified'
@@ -105,6 +110,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from run" -l timeout -x -d 'Ti
 complete -c traintoken -n "__fish_seen_subcommand_from run" -l log -r -F -d 'File for its output'
 
 complete -c traintoken -n "__fish_seen_subcommand_from clean" -s n -l dry-run -d 'Remove nothing'
+complete -c traintoken -n "__fish_seen_subcommand_from doctor" -l image -x -a '(__traintoken_images)' -d 'A train'
 
 complete -c traintoken -n "__fish_seen_subcommand_from seal" -l definition -r -a '(__fish_complete_directories)' -d 'Folder with the code'
 complete -c traintoken -n "__fish_seen_subcommand_from seal" -l query -r -F -d 'Becomes query.json'

@@ -90,8 +90,11 @@ static void look_at_secrecy(const struct tt_key_object *key, const struct tt_key
                  "it never could",
                  "it could leave the token at some time, or came from outside: copies may exist; make a new one in "
                  "the token");
+    bool was_guarded = key->always_sensitive == TT_ATTRIBUTE_TRUE && key->never_extractable == TT_ATTRIBUTE_TRUE;
     look_at_flag(findings, "local", key->local, true, policy->local, "it was made inside the token",
-                 "it was imported: see that no copy of the file is left, or make a new one in the token");
+                 was_guarded ? "the token does not say that it made the key (CKA_LOCAL), which NSS never does; it "
+                               "says that the key was never outside"
+                             : "it was imported: see that no copy of the file is left, or make a new one in the token");
     look_at_flag(findings, "private", key->is_private, true, policy->is_private, "it can be used after a login only",
                  "it can be used without a login; make a new one with traintoken key generate");
     if (policy->always_authenticate)

@@ -165,23 +165,20 @@ static bool is_signature(const struct tt_key_object *key, const uint8_t *digest,
            tt_signature_verify_pss(key->public_half, digest, out->data, size, "the probe", NULL) == TT_OK;
 }
 
-static enum tt_status probe_sign(struct tt_session *session, const struct tt_key_object *key,
-                                 const struct tt_secret *pin, struct tt_probe_result *result, struct tt_error *err)
+/* Both ways of signing a digest, the second only where the first did not serve. */
+static enum tt_status sign(struct tt_session *session, const struct tt_key_object *key, const struct tt_secret *pin,
+                           const uint8_t *digest, struct tt_probe_result *result, struct tt_secret *out,
+                           struct tt_error *err)
 {
-    struct tt_secret *out TT_CLEANUP(tt_secret_free_cleanup) = NULL;
-    uint8_t digest[TT_SHA512_SIZE];
     uint8_t block[TT_RSA_BYTES_MAX];
     int salt = tt_pss_salt_length(key->public_half);
     size_t size = (size_t)EVP_PKEY_get_size(key->public_half);
     CK_RSA_PKCS_PSS_PARAMS pss = {CKM_SHA512, CKG_MGF1_SHA512, (CK_ULONG)salt};
-    struct attempt attempt = {true, {CKM_RSA_PKCS_PSS, &pss, sizeof pss}, digest, sizeof digest};
-    enum tt_status status = tt_secret_new(TT_RSA_BYTES_MAX, &out, err);
-    if (status == TT_OK && (RAND_bytes(digest, sizeof digest) != 1 ||
-                            RSA_padding_add_PKCS1_PSS_mgf1((RSA *)EVP_PKEY_get0_RSA(key->public_half), block, digest,
-                                                           EVP_sha512(), EVP_sha512(), salt) != 1))
-        status = tt_error_set(err, TT_INTERNAL, "the probe's signature cannot be prepared");
-    if (status == TT_OK)
-        status = try(session, key, pin, &attempt, out, &result->native, err);
+    struct attempt attempt = {true, {CKM_RSA_PKCS_PSS, &pss, sizeof pss}, digest, TT_SHA512_SIZE};
+    if (RSA_padding_add_PKCS1_PSS_mgf1((RSA *)EVP_PKEY_get0_RSA(key->public_half), block, digest, EVP_sha512(),
+                                       EVP_sha512(), salt) != 1)
+        return tt_error_set(err, TT_INTERNAL, "the signature cannot be prepared");
+    enum tt_status status = try(session, key, pin, &attempt, out, &result->native, err);
     for (int raw = 0; status == TT_OK; raw++) {
         CK_RV outcome = raw ? result->raw : result->native;
         if (outcome == CKR_OK && is_signature(key, digest, out, size)) {
@@ -194,7 +191,46 @@ static enum tt_status probe_sign(struct tt_session *session, const struct tt_key
         attempt = (struct attempt){true, {CKM_RSA_X_509, NULL, 0}, block, size};
         status = try(session, key, pin, &attempt, out, &result->raw, err);
     }
+    return status;
+}
+
+static enum tt_status check_public_half(const struct tt_key_object *key, struct tt_error *err)
+{
+    if (!key->public_half)
+        return tt_error_set(err, TT_TOKEN,
+                            "the token shows no public half of the RSA key, so nothing can be tried with it");
+    return tt_public_key_check(key->public_half, "the key", err);
+}
+
+enum tt_status tt_key_sign(struct tt_session *session, const struct tt_key_object *key, const struct tt_secret *pin,
+                           const uint8_t digest[TT_SHA512_SIZE], uint8_t *signature, size_t *ret_length,
+                           struct tt_probe_result *ret_result, struct tt_error *err)
+{
+    struct tt_secret *out TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    struct tt_probe_result result = {0};
+    enum tt_status status = check_public_half(key, err);
+    if (status == TT_OK)
+        status = tt_secret_new(TT_RSA_BYTES_MAX, &out, err);
+    if (status == TT_OK)
+        status = sign(session, key, pin, digest, &result, out, err);
     ERR_clear_error();
+    if (status != TT_OK)
+        return status;
+    *ret_length = result.way == TT_PROBE_NO ? 0 : out->length;
+    memcpy(signature, out->data, *ret_length);
+    *ret_result = result;
+    return TT_OK;
+}
+
+static enum tt_status probe_sign(struct tt_session *session, const struct tt_key_object *key,
+                                 const struct tt_secret *pin, struct tt_probe_result *ret_result, struct tt_error *err)
+{
+    uint8_t digest[TT_SHA512_SIZE];
+    uint8_t signature[TT_RSA_BYTES_MAX];
+    size_t length = 0;
+    enum tt_status status = tt_random(digest, sizeof digest, err);
+    if (status == TT_OK)
+        status = tt_key_sign(session, key, pin, digest, signature, &length, ret_result, err);
     return status;
 }
 
@@ -202,10 +238,7 @@ enum tt_status tt_key_probe(struct tt_session *session, const struct tt_key_obje
                             struct tt_key_probe *ret_probe, struct tt_error *err)
 {
     struct tt_key_probe probe = {0};
-    if (!key->public_half)
-        return tt_error_set(err, TT_TOKEN,
-                            "the token shows no public half of the RSA key, so nothing can be tried with it");
-    enum tt_status status = tt_public_key_check(key->public_half, "the key", err);
+    enum tt_status status = check_public_half(key, err);
     if (status == TT_OK)
         status = probe_unwrap(session, key, pin, &probe.unwrap, err);
     if (status == TT_OK)

@@ -3,6 +3,7 @@
 #ifndef TT_PROVISIONING_KEY_PROBE_H
 #define TT_PROVISIONING_KEY_PROBE_H
 
+#include "crypto/digest.h"
 #include "provisioning/object.h"
 
 enum tt_probe_way {
@@ -31,6 +32,14 @@ struct tt_key_probe {
 TT_MUST_USE enum tt_status tt_key_probe(struct tt_session *session, const struct tt_key_object *key,
                                         const struct tt_secret *pin, struct tt_key_probe *ret_probe,
                                         struct tt_error *err);
+
+/* Signs a SHA-512 digest as a station does (RSASSA-PSS, MGF1 SHA-512, the longest salt), by the first way that serves,
+ * and checks the signature; `signature` needs TT_RSA_BYTES_MAX bytes. *ret_length is 0 where no way serves, which
+ * *ret_result explains. Fails as tt_key_probe does. */
+TT_MUST_USE enum tt_status tt_key_sign(struct tt_session *session, const struct tt_key_object *key,
+                                       const struct tt_secret *pin, const uint8_t digest[TT_SHA512_SIZE],
+                                       uint8_t *signature, size_t *ret_length, struct tt_probe_result *ret_result,
+                                       struct tt_error *err);
 
 /* Whether both can be done. */
 bool tt_key_probe_is_good(const struct tt_key_probe *probe);

@@ -115,6 +115,14 @@ struct demand {
     bool may_hide; /* a token that does not show it is believed */
 };
 
+/* NSS keeps no CKA_LOCAL. The pair was made by its C_GenerateKeyPair a moment ago, and these two are never true of a
+ * key that came from outside. */
+static bool is_local_after_all(const struct tt_key_object *key)
+{
+    return key->local == TT_ATTRIBUTE_FALSE && key->always_sensitive == TT_ATTRIBUTE_TRUE &&
+           key->never_extractable == TT_ATTRIBUTE_TRUE;
+}
+
 static enum tt_status check_flags(const struct tt_key_object *key, const struct tt_key_wish *wish, bool local,
                                   const char *token, struct tt_error *err)
 {
@@ -138,6 +146,11 @@ static enum tt_status check_flags(const struct tt_key_object *key, const struct 
         if (demand->got == TT_ATTRIBUTE_UNKNOWN && demand->may_hide) {
             if (demand->wanted == TT_ATTRIBUTE_TRUE)
                 tt_log(TT_LOG_WARNING, "token '%s' does not show %s of the key", token, demand->name);
+            continue;
+        }
+        if (strcmp(demand->name, "CKA_LOCAL") == 0 && is_local_after_all(key)) {
+            tt_log(TT_LOG_WARNING, "token '%s' made the key, but does not keep that it did (CKA_LOCAL is FALSE)",
+                   token);
             continue;
         }
         return tt_error_set(err, TT_TOKEN,

@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# What the fixtures share. Sourced by them; `here` is their folder.
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# What the fixtures share. Sourced by them; they set `here`, their folder.
 name=$(basename "$0")
 
 fail() {

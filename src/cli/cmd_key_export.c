@@ -1,11 +1,5 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
-#include "base/hex.h"
-#include "base/text.h"
 #include "cli/provision_command.h"
 #include "crypto/public_key.h"
 #include "protocol/record.h"
@@ -18,6 +12,7 @@ struct export_options {
     enum tt_export_format format;
     const char *subject;
     int days;
+    const char *loader;
     const char *file;
     bool force;
     bool login;
@@ -95,6 +90,7 @@ static enum tt_status export_signed(const struct export_options *options, const 
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     struct key_options from = {.key = uri,
                                .module = options->provision.module,
+                               .loader = options->loader,
                                .pin_fd = options->provision.pin_fd,
                                .last_pin_try = options->provision.last_pin_try};
     enum tt_padding_by padding_by = TT_PADDING_UNKNOWN;
@@ -118,37 +114,6 @@ static enum tt_status export_signed(const struct export_options *options, const 
     status = status == TT_OK ? record_decision(audit, NULL, err) : record_failure(audit, status, err);
     exported->padding = output_padding_name(padding_by);
     exported->has_logged_in = true;
-    return status;
-}
-
-/* The file appears whole, and takes no other's place unless that was asked for. */
-static enum tt_status write_file(const struct export_options *options, const struct tt_buffer *text,
-                                 struct tt_error *err)
-{
-    const char *slash = strrchr(options->file, '/');
-    const char *name = slash ? slash + 1 : options->file;
-    char *folder_name TT_CLEANUP(tt_free_cleanup) =
-        slash ? strndup(options->file, (size_t)(slash - options->file) + 1) : strdup(".");
-    char *fresh TT_CLEANUP(tt_free_cleanup) = tt_text_format(".%.200s.new-%ld", name, (long)getpid());
-    if (!folder_name || !fresh)
-        return tt_error_memory(err);
-    int folder TT_CLEANUP(tt_close_cleanup) = open(folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
-        return tt_error_errno(err, TT_STORE, "the folder %s cannot be opened", folder_name);
-    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return tt_error_set(err, TT_USAGE, "%s is a folder, not a file to write", options->file);
-    if (options->force)
-        return tt_file_replace(folder, name, text->data, text->length, 0644, err);
-    enum tt_status status = tt_file_replace(folder, fresh, text->data, text->length, 0644, err);
-    if (status != TT_OK)
-        return status;
-    bool done = renameat2(folder, fresh, folder, name, RENAME_NOREPLACE) == 0 ||
-                (errno == EINVAL && linkat(folder, fresh, folder, name, 0) == 0);
-    if (!done && errno == EEXIST)
-        status = tt_error_set(err, TT_USAGE, "%s is there already; --force replaces it", options->file);
-    else if (!done)
-        status = tt_error_errno(err, TT_STORE, "%s cannot be written", options->file);
-    unlinkat(folder, fresh, 0);
     return status;
 }
 
@@ -179,7 +144,7 @@ static enum tt_status print(const struct output *output, const struct export_opt
                             const struct exported *exported, struct tt_error *err)
 {
     if (options->file) {
-        enum tt_status status = write_file(options, &exported->text, err);
+        enum tt_status status = provision_write(options->file, options->force, &exported->text, err);
         if (status != TT_OK)
             return status;
         output_line(output, "wrote %s (%s)", options->file, exported->fingerprint);
@@ -204,6 +169,8 @@ static enum tt_status check_options(const struct output *output, struct export_o
                             options->format_name);
     if (!is_signed && options->subject)
         return tt_error_set(err, TT_USAGE, "--subject is for the formats request and certificate");
+    if (!is_signed && options->loader)
+        return tt_error_set(err, TT_USAGE, "--key-loader is for the formats request and certificate");
     if (options->format != TT_EXPORT_CERTIFICATE && options->days != 0)
         return tt_error_set(err, TT_USAGE, "--days is for the format certificate");
     options->days = options->days ? options->days : TT_EXPORT_DAYS;
@@ -229,6 +196,8 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
          "pem (default), der, hex, fingerprint, request or certificate"},
         {"subject", 0, CLI_TEXT, &options.subject, "DN", "whose key it is, as in /CN=alpha/O=Hospital"},
         {"days", 0, CLI_NUMBER, &options.days, "N", "how long the certificate is valid (default 365)"},
+        {"key-loader", 0, CLI_TEXT, &options.loader, "LOADER",
+         "for these two: auto, libp11, provider[:NAME] or engine[:ID] (TRAINTOKEN_KEY_LOADER)"},
         {"login", 0, CLI_FLAG, &options.login, NULL, "log in, and try whether the private half belongs to it"},
         {"output", 'o', CLI_TEXT, &options.file, "FILE", "write to a file that is not there yet"},
         {"force", 0, CLI_FLAG, &options.force, NULL, "replace the file"},

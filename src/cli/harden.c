@@ -26,6 +26,8 @@ static const bool IS_INSTRUMENTED = true;
 static const bool IS_INSTRUMENTED = false;
 #endif
 
+static struct rlimit inherited_core_limit;
+
 /* A program that runs with rights of another user must not take modules, sockets and folders from this one. */
 static enum tt_status refuse_foreign_rights(struct tt_error *err)
 {
@@ -102,6 +104,7 @@ static void lock_memory(void)
 enum tt_status harden_process(int argc, char *const *argv, struct tt_error *err)
 {
     struct rlimit none = {0};
+    (void)getrlimit(RLIMIT_CORE, &inherited_core_limit);
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);
     enum tt_status status = refuse_foreign_rights(err);
@@ -115,6 +118,11 @@ enum tt_status harden_process(int argc, char *const *argv, struct tt_error *err)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && !IS_INSTRUMENTED)
         system_calls_refuse();
     return TT_OK;
+}
+
+rlim_t harden_core_limit(void)
+{
+    return inherited_core_limit.rlim_cur;
 }
 
 /* --- Landlock --- */

@@ -2,6 +2,8 @@
 #ifndef TT_CLI_HARDEN_H
 #define TT_CLI_HARDEN_H
 
+#include <sys/resource.h>
+
 #include "base/error.h"
 
 /* At the start of main, before there are threads. No core, no ptrace by others of this user, no new privileges, system
@@ -13,5 +15,8 @@ TT_MUST_USE enum tt_status harden_process(int argc, char *const *argv, struct tt
 /* For commands that only read: from here on nothing can be written, made, removed or executed, but for temporary files.
  * A kernel without Landlock leaves it at that. */
 void harden_read_only(void);
+
+/* The limit on core files, in bytes, that there was before. */
+rlim_t harden_core_limit(void);
 
 #endif

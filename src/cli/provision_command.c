@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -13,6 +15,7 @@
 #include "crypto/public_key.h"
 #include "pkcs11/ckr.h"
 #include "protocol/record.h"
+#include "provisioning/key_facts.h"
 
 enum { PATIENCE = 200 /* milliseconds */ };
 
@@ -167,75 +170,19 @@ enum tt_status provision_open(const struct provision_options *options, const cha
 
 /* Words. */
 
-static void add_flag(cJSON *object, const char *name, enum tt_attribute flag)
-{
-    if (flag == TT_ATTRIBUTE_UNKNOWN)
-        cJSON_AddNullToObject(object, name);
-    else
-        cJSON_AddBoolToObject(object, name, flag == TT_ATTRIBUTE_TRUE);
-}
-
 const char *provision_flag_name(enum tt_attribute flag)
 {
     return flag == TT_ATTRIBUTE_UNKNOWN ? "not shown" : flag == TT_ATTRIBUTE_TRUE ? "yes" : "no";
 }
 
-static const char *type_name(CK_KEY_TYPE type)
-{
-    return type == CKK_RSA ? "RSA" : type == CKK_EC ? "EC" : "other";
-}
-
 cJSON *provision_key_json(const struct tt_session *session, const struct tt_key_object *key)
 {
-    cJSON *object = cJSON_CreateObject();
-    char *uri TT_CLEANUP(tt_free_cleanup) = tt_key_uri(session, key);
-    char *token TT_CLEANUP(tt_free_cleanup) = tt_token_label(&session->token);
-    char *serial TT_CLEANUP(tt_free_cleanup) =
-        tt_token_text(session->token.info.serialNumber, sizeof session->token.info.serialNumber);
-    char fingerprint[TT_FINGERPRINT_SIZE] = "";
-    if (key->public_half && tt_public_key_fingerprint(key->public_half, fingerprint, NULL) != TT_OK)
-        fingerprint[0] = '\0';
-    output_add_text(object, "uri", uri);
-    output_add_text(object, "token", token);
-    output_add_text(object, "serial", serial);
-    output_add_text(object, "label", key->label);
-    output_add_hex(object, "id", key->id, key->id_length);
-    output_add_text(object, "type", type_name(key->type));
-    output_add_number(object, "bits", key->bits);
-    output_add_text(object, "fingerprint", fingerprint[0] ? fingerprint : NULL);
-    cJSON_AddBoolToObject(object, "has_public_object", key->public_key != CK_INVALID_HANDLE);
-    cJSON *attributes = cJSON_AddObjectToObject(object, "attributes");
-    add_flag(attributes, "sensitive", key->sensitive);
-    add_flag(attributes, "always_sensitive", key->always_sensitive);
-    add_flag(attributes, "extractable", key->extractable);
-    add_flag(attributes, "never_extractable", key->never_extractable);
-    add_flag(attributes, "local", key->local);
-    add_flag(attributes, "private", key->is_private);
-    add_flag(attributes, "decrypt", key->decrypt);
-    add_flag(attributes, "sign", key->sign);
-    add_flag(attributes, "unwrap", key->unwrap);
-    add_flag(attributes, "sign_recover", key->sign_recover);
-    add_flag(attributes, "always_authenticate", key->always_authenticate);
-    add_flag(attributes, "modifiable", key->modifiable);
-    return object;
-}
-
-static void add_way(cJSON *object, const char *name, const struct tt_probe_result *result)
-{
-    char buffer[32];
-    cJSON *operation = cJSON_AddObjectToObject(object, name);
-    cJSON_AddStringToObject(operation, "way", tt_probe_way_name(result->way));
-    output_add_text(operation, "native_refused", result->native ? tt_ckr_name(result->native, buffer) : NULL);
-    output_add_text(operation, "raw_refused", result->raw ? tt_ckr_name(result->raw, buffer) : NULL);
-    cJSON_AddBoolToObject(operation, "wrong_outcome", result->is_wrong);
+    return tt_key_facts(session, key);
 }
 
 cJSON *provision_probe_json(const struct tt_key_probe *probe)
 {
-    cJSON *object = cJSON_CreateObject();
-    add_way(object, "unwrap", &probe->unwrap);
-    add_way(object, "sign", &probe->sign);
-    return object;
+    return tt_probe_facts(probe);
 }
 
 /* Answers and arguments. */
@@ -303,4 +250,34 @@ enum tt_status provision_label(const char *text, size_t limit, struct tt_error *
         return tt_error_set(err, TT_USAGE, "--label takes 1 to %zu bytes of UTF-8 text without control characters",
                             limit);
     return TT_OK;
+}
+
+/* Files. */
+
+enum tt_status provision_write(const char *path, bool force, const struct tt_buffer *text, struct tt_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    char *folder_name TT_CLEANUP(tt_free_cleanup) = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    char *fresh TT_CLEANUP(tt_free_cleanup) = tt_text_format(".%.200s.new-%ld", name, (long)getpid());
+    if (!folder_name || !fresh)
+        return tt_error_memory(err);
+    int folder TT_CLEANUP(tt_close_cleanup) = open(folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return tt_error_errno(err, TT_STORE, "the folder %s cannot be opened", folder_name);
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return tt_error_set(err, TT_USAGE, "%s is a folder, not a file to write", path);
+    if (force)
+        return tt_file_replace(folder, name, text->data, text->length, 0644, err);
+    enum tt_status status = tt_file_replace(folder, fresh, text->data, text->length, 0644, err);
+    if (status != TT_OK)
+        return status;
+    bool done = renameat2(folder, fresh, folder, name, RENAME_NOREPLACE) == 0 ||
+                (errno == EINVAL && linkat(folder, fresh, folder, name, 0) == 0);
+    if (!done && errno == EEXIST)
+        status = tt_error_set(err, TT_USAGE, "%s is there already; --force replaces it", path);
+    else if (!done)
+        status = tt_error_errno(err, TT_STORE, "%s cannot be written", path);
+    unlinkat(folder, fresh, 0);
+    return status;
 }

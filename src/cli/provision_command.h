@@ -80,4 +80,9 @@ TT_MUST_USE enum tt_status provision_id(const char *text, unsigned char **ret_id
 /* Whether a label can be given: text, up to `limit` bytes. TT_USAGE. */
 TT_MUST_USE enum tt_status provision_label(const char *text, size_t limit, struct tt_error *err);
 
+/* Writes a file, which appears whole, and takes no other's place unless `force`. TT_USAGE when there is one, TT_STORE.
+ */
+TT_MUST_USE enum tt_status provision_write(const char *path, bool force, const struct tt_buffer *text,
+                                           struct tt_error *err);
+
 #endif

@@ -14,6 +14,7 @@ void tt_http_reply_clear(struct tt_http_reply *reply)
     tt_buffer_clear(&reply->body);
     free(reply->path_stat);
     free(reply->api_version);
+    free(reply->date);
     *reply = (struct tt_http_reply){0};
 }
 

@@ -61,6 +61,7 @@ struct tt_http_reply {
     struct tt_buffer body; /* at most TT_HTTP_REPLY_LIMIT bytes */
     char *path_stat;       /* header X-Docker-Container-Path-Stat, or NULL */
     char *api_version;     /* header Api-Version, or NULL */
+    char *date;            /* header Date, or NULL */
 };
 void tt_http_reply_clear(struct tt_http_reply *reply);
 

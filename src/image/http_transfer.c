@@ -62,7 +62,8 @@ static void take_header(struct tt_http_transfer *transfer, const char *line, siz
 {
     char *other TT_CLEANUP(tt_free_cleanup) = NULL;
     if (take_text(line, length, "X-Docker-Container-Path-Stat", &transfer->reply.path_stat) ||
-        take_text(line, length, "Api-Version", &transfer->reply.api_version))
+        take_text(line, length, "Api-Version", &transfer->reply.api_version) ||
+        take_text(line, length, "Date", &transfer->reply.date))
         return;
     if (take_text(line, length, "Content-Length", &other) || take_text(line, length, "Transfer-Encoding", &other))
         transfer->is_delimited = true;

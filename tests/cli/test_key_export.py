@@ -182,6 +182,18 @@ class Signed(ExportCase):
             with self.subTest(subject):
                 self.fails(2, ["subject"], tokens().uri("alpha"), "--format=request", "--subject", subject, pin=PIN)
 
+    def test_the_way_to_the_key(self):
+        uri = tokens().uri("alpha")
+        text = self.exported(uri, "--format=request", SUBJECT, "--key-loader=libp11", pin=PIN)
+        self.check_request(text, pool_key("alpha"))
+        # The option comes before the environment.
+        self.exported(uri, "--format=request", SUBJECT, "--key-loader=auto", pin=PIN,
+                      env={"TRAINTOKEN_KEY_LOADER": "engine:no-such-engine"})
+        self.fails(6, ["no-such-provider"], uri, "--format=request", SUBJECT, "--key-loader=provider:no-such-provider",
+                   pin=PIN)
+        self.fails(2, ["key loader"], uri, "--format=request", SUBJECT, "--key-loader=file", pin=PIN)
+        self.fails(2, ["--key-loader"], uri, "--key-loader=libp11")
+
     def test_pin(self):
         self.fails(7, [], tokens().uri("gamma"), "--format=request", SUBJECT)
         self.fails(7, [], tokens().uri("gamma"), "--format=request", SUBJECT, pin="tt-throw-away-9999")

@@ -29,7 +29,8 @@ static void load(const char *path)
     if (symbol)
         memcpy(&get, &symbol, sizeof get); /* ISO C has no cast from an object to a function pointer */
     check(symbol ? get(&module) : CKR_GENERAL_ERROR, path);
-    check(module->C_Initialize(NULL), "C_Initialize");
+    CK_C_INITIALIZE_ARGS arguments = {.flags = CKF_OS_LOCKING_OK, .pReserved = getenv("TRAINTOKEN_MODULE_ARGUMENTS")};
+    check(module->C_Initialize(&arguments), "C_Initialize");
 }
 
 static CK_SLOT_ID find_slot(const char *label)
@@ -49,8 +50,9 @@ static CK_SLOT_ID find_slot(const char *label)
     return 0;
 }
 
-static CK_OBJECT_HANDLE find_object(CK_SESSION_HANDLE session, CK_OBJECT_CLASS class, const char *label)
+static CK_OBJECT_HANDLE find_key(CK_SESSION_HANDLE session, const char *label)
 {
+    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof class}, {CKA_LABEL, (char *)label, strlen(label)}};
     CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
     CK_ULONG count = 0;
@@ -61,7 +63,7 @@ static CK_OBJECT_HANDLE find_object(CK_SESSION_HANDLE session, CK_OBJECT_CLASS c
     return object;
 }
 
-/* The public half, for wrapping. */
+/* The public half, for wrapping: private keys of all these modules show it. */
 static EVP_PKEY *read_public(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {
     CK_BYTE modulus[TT_RSA_BYTES_MAX];
@@ -141,11 +143,10 @@ int matrix_direct(const struct matrix_direct *what)
     load(what->module);
     check(module->C_OpenSession(find_slot(what->token), CKF_SERIAL_SESSION, NULL, NULL, &session), "C_OpenSession");
     check(module->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, pin ? (CK_ULONG)strlen(pin) : 0), "C_Login");
-    CK_OBJECT_HANDLE key = find_object(session, CKO_PRIVATE_KEY, what->object);
+    CK_OBJECT_HANDLE key = find_key(session, what->object);
     times.open = matrix_now() - start;
 
-    EVP_PKEY *public_half TT_CLEANUP(tt_evp_pkey_cleanup) =
-        read_public(session, find_object(session, CKO_PUBLIC_KEY, what->object));
+    EVP_PKEY *public_half TT_CLEANUP(tt_evp_pkey_cleanup) = read_public(session, key);
     struct input input = {0};
     while (!matrix_is_enough(&times, what->count)) {
         prepare(what, public_half, &input);

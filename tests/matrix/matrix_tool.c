@@ -11,6 +11,7 @@
  * and, exiting with 1, when it cannot be done:
  *   failed open|unwrap|sign    message TEXT    detail TEXT
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* as the program: p11-kit's server may end */
     const char *operation = argc > 2 ? argv[argc - 2] : "";
     bool sign = strcmp(operation, "sign") == 0;
     int count = argc > 2 ? atoi(argv[argc - 1]) : 0;

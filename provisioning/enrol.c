@@ -402,3 +402,19 @@ enum tt_status tt_enrol(const struct tt_enrol_place *place, const EVP_PKEY *key,
     report = (struct tt_enrol_report){0};
     return TT_OK;
 }
+
+enum tt_status tt_enrol_fetch(const struct tt_enrol_place *place, EVP_PKEY **ret_key, struct tt_error *err)
+{
+    struct work work TT_CLEANUP(work_clear) = {.place = place};
+    struct found found TT_CLEANUP(found_clear) = {0};
+    enum tt_status status = place->is_vault ? find_mount(&work, err) : find_station(&work, err);
+    if (status == TT_OK)
+        status = look(&work, &found, err);
+    if (status != TT_OK)
+        return status;
+    *ret_key = found.text ? read_key(found.text) : NULL;
+    if (!*ret_key)
+        return tt_error_set(err, TT_STORE, "%s has no public key there%s", place->server.url,
+                            found.text ? " that can be read" : "");
+    return TT_OK;
+}

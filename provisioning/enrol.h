@@ -31,6 +31,9 @@ struct tt_enrol_report {
 };
 void tt_enrol_report_clear(struct tt_enrol_report *report);
 
+/* The key that the place has now. TT_STORE when it has none that can be read, or as tt_enrol. */
+TT_MUST_USE enum tt_status tt_enrol_fetch(const struct tt_enrol_place *place, EVP_PKEY **ret_key, struct tt_error *err);
+
 /* Names between slashes, no empty ones, "." or "..". TT_USAGE. */
 TT_MUST_USE enum tt_status tt_enrol_path_check(const char *path, struct tt_error *err);
 

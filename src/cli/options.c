@@ -90,7 +90,9 @@ static enum tt_status take_operands(int argc, char **argv, const struct cli_usag
                                     struct tt_error *err)
 {
     size_t count = (size_t)(argc - optind);
-    size_t most = usage->operand_count + (strchr(usage->arguments, '[') ? 1 : 0);
+    size_t most = usage->operand_count;
+    for (const char *place = usage->arguments; *place; place++)
+        most += *place == '[';
     if (count < usage->operand_count)
         return tt_error_set(err, TT_USAGE, "%s is missing; see traintoken %s --help", usage->arguments, usage->command);
     if (count > most)

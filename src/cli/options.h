@@ -26,13 +26,13 @@ struct cli_option {
 
 struct cli_usage {
     const char *command;   /* "pre-run" */
-    const char *arguments; /* "IMAGE"; in brackets, "[IMAGE]", for one more that may be left out */
+    const char *arguments; /* "IMAGE"; in brackets, "[IMAGE]", each that may be left out */
     const char *summary;   /* a sentence or a few */
     size_t operand_count;  /* how many arguments there must be beside options */
 };
 
-/* Parses argv (argv[0] being the sub-command) by two tables. Operands come in operands[], of which one that is
- * left out stays as it was. When help was asked for it is
+/* Parses argv (argv[0] being the sub-command) by two tables. Operands come in operands[], of which those that
+ * are left out stay as they were. When help was asked for it is
  * written to standard output, *ret_help set, and nothing else checked. TT_USAGE. */
 TT_MUST_USE enum tt_status cli_parse(int argc, char **argv, const struct cli_usage *usage, const struct cli_option *own,
                                      const struct cli_option *common, const char **operands, bool *ret_help,

@@ -131,6 +131,31 @@ void tt_verify_report_clear(struct tt_verify_report *report);
 /* In words, that a train at `position` has no signed manifests (docs/protocol.md, section 13); NULL where it has. */
 const char *tt_manifest_absence(const struct tt_train *train, size_t position);
 
+/* --- the keys that a train names --- */
+
+struct tt_named_key {
+    enum tt_trust_role role;
+    const char *id;
+    EVP_PKEY *key;
+};
+
+struct tt_named_keys {
+    struct tt_train *train;
+    struct tt_named_key *items; /* the creator's, then the stops' in their order */
+    size_t count;
+};
+void tt_named_keys_clear(struct tt_named_keys *keys);
+
+/* Reads them out of an image, or a tar as tt_results takes it, once every signature that they made there holds. */
+TT_MUST_USE enum tt_status tt_named_keys(const char *source, const char *platform, struct tt_named_keys *ret_keys,
+                                         struct tt_error *err);
+
+/* Holds them against the trust store as a stop does, with its warnings; those of `station` (may be NULL), which are for
+ * its token to confirm, are not asked about. */
+TT_MUST_USE enum tt_status tt_named_keys_check(const struct tt_named_keys *keys, const char *station,
+                                               const struct tt_trust_options *options, const char *source,
+                                               struct tt_error *err);
+
 /* Before an image leaves the station: a train that lies decrypted in it is TT_WRONG_STOP, and one that the next station
  * would refuse by what everybody can check has that status. An image that is no train is TT_OK. */
 TT_MUST_USE enum tt_status tt_departure_check(const char *image, const struct tt_image_options *options,

@@ -32,28 +32,9 @@ static void opening_clear(struct opening *opening)
     tt_results_report_clear(&opening->report);
 }
 
-static enum tt_status read_tar_configuration(const char *tar, struct tt_buffer *ret_text, struct tt_error *err)
-{
-    struct tt_file_set *files TT_CLEANUP(tt_file_set_free_cleanup) = NULL;
-    enum tt_status status = tt_tar_files(tar, "train_config.json", TT_TRAIN_CONFIG_PATH, &files, err);
-    if (status != TT_OK)
-        return status;
-    const struct tt_entry *entry = tt_file_set_count(files) > 0 ? tt_file_set_entry(files, 0) : NULL;
-    if (!entry || entry->type != TT_ENTRY_FILE || entry->size > TT_TRAIN_CONFIG_LIMIT)
-        return tt_error_set(err, TT_MALFORMED,
-                            "%s has no train_config.json of a fitting size; it must hold pht_results/ and "
-                            "train_config.json",
-                            tar);
-    return tt_file_set_read_whole(files, 0, ret_text, err);
-}
-
 static enum tt_status open_tar(struct opening *opening, struct tt_error *err)
 {
-    struct tt_buffer text = {0};
-    enum tt_status status = read_tar_configuration(opening->options->source, &text, err);
-    if (status == TT_OK)
-        status = tt_train_parse(text.data, text.length, &opening->visit.train, err);
-    tt_buffer_clear(&text);
+    enum tt_status status = visit_read_tar(opening->options->source, &opening->visit.train, err);
     if (status == TT_OK)
         status = train_keys_parse(opening->visit.train, &opening->visit.keys, err);
     if (status == TT_OK)

@@ -1,5 +1,6 @@
 #include "protocol/visit.h"
 
+#include "archive/tar_files.h"
 #include "protocol/content.h"
 
 enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_train, struct tt_error *err)
@@ -24,6 +25,28 @@ enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_tr
         status = tt_train_parse(text.data, text.length, ret_train, err);
     tt_buffer_clear(&text);
     return status;
+}
+
+static enum tt_status read_tar_configuration(const char *tar, struct tt_buffer *ret_text, struct tt_error *err)
+{
+    struct tt_file_set *files TT_CLEANUP(tt_file_set_free_cleanup) = NULL;
+    enum tt_status status = tt_tar_files(tar, "train_config.json", TT_TRAIN_CONFIG_PATH, &files, err);
+    if (status != TT_OK)
+        return status;
+    const struct tt_entry *entry = tt_file_set_count(files) > 0 ? tt_file_set_entry(files, 0) : NULL;
+    if (!entry || entry->type != TT_ENTRY_FILE || entry->size > TT_TRAIN_CONFIG_LIMIT)
+        return tt_error_set(err, TT_MALFORMED,
+                            "%s has no train_config.json of a fitting size; it must hold pht_results/ and "
+                            "train_config.json",
+                            tar);
+    return tt_file_set_read_whole(files, 0, ret_text, err);
+}
+
+enum tt_status visit_read_tar(const char *tar, struct tt_train **ret_train, struct tt_error *err)
+{
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = read_tar_configuration(tar, &text, err);
+    return status == TT_OK ? tt_train_parse(text.data, text.length, ret_train, err) : status;
 }
 
 static enum tt_status list_results(struct visit *visit, struct tt_error *err)

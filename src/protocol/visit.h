@@ -38,6 +38,9 @@ bool visit_is_decrypted(const struct visit *visit);
  * TT_TAMPERED when it is no regular file. */
 TT_MUST_USE enum tt_status visit_read_train(struct tt_image *image, struct tt_train **ret_train, struct tt_error *err);
 
+/* The same of a tar with train_config.json and pht_results/, as the creator gets it. */
+TT_MUST_USE enum tt_status visit_read_tar(const char *tar, struct tt_train **ret_train, struct tt_error *err);
+
 /* Which entries of the definition's file set belong to the train. */
 struct definition_files {
     bool *taken;     /* per entry; the others never reach a new state of the image */

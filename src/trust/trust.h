@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "crypto/public_key.h"
@@ -97,12 +98,18 @@ struct tt_trust_added {
 };
 void tt_trust_added_clear(struct tt_trust_added *added);
 
-/* What would be added, without adding it. TT_USAGE for a text or an id that cannot be. */
+/* What would be added, without adding it. TT_USAGE for a text or an id that cannot be, TT_UNTRUSTED for a certificate
+ * that no authority of the store stands for. */
 TT_MUST_USE enum tt_status tt_trust_preview(const struct tt_trust *trust, const struct tt_trust_addition *addition,
                                             struct tt_trust_added *ret_added, struct tt_error *err);
-/* Makes the store where there is none. Besides, TT_UNTRUSTED as tt_trust_open, TT_STORE when it cannot be written. */
-TT_MUST_USE enum tt_status tt_trust_add(const char *folder, const struct tt_trust_addition *addition,
-                                        struct tt_trust_added *ret_added, struct tt_error *err);
+/* Makes the store where there is none. Nothing is written before it is clear that all of them can be; each file is then
+ * there whole or not at all, whenever the process dies. Besides, TT_UNTRUSTED as tt_trust_open, TT_STORE when the store
+ * cannot be written. */
+TT_MUST_USE enum tt_status tt_trust_add(const char *folder, const struct tt_trust_addition *additions, size_t count,
+                                        struct tt_error *err);
+/* An entry's file as it is written to a store. */
+TT_MUST_USE enum tt_status tt_trust_text(const struct tt_trust *trust, size_t index, struct tt_buffer *ret_text,
+                                         struct tt_error *err);
 /* Removes an entry's file; the folder of an id goes with its last one. */
 TT_MUST_USE enum tt_status tt_trust_remove(const char *folder, const struct tt_trust_entry *entry,
                                            struct tt_error *err);

@@ -162,6 +162,8 @@ enum tt_status tt_trust_preview(const struct tt_trust *trust, const struct tt_tr
 {
     struct fresh fresh TT_CLEANUP(fresh_clear) = {0};
     enum tt_status status = prepare(trust, addition, &fresh, err);
+    if (status == TT_OK && addition->kind == TT_TRUST_CERTIFICATE)
+        status = trust_chain_check(trust, &fresh.item, time(NULL), err);
     if (status == TT_OK)
         hand_over(&fresh, ret_added);
     return status;
@@ -275,31 +277,66 @@ static enum tt_status open_below(const struct changing *changing, const char *be
     return TT_OK;
 }
 
-enum tt_status tt_trust_add(const char *folder, const struct tt_trust_addition *addition,
-                            struct tt_trust_added *ret_added, struct tt_error *err)
+static enum tt_status write_file(const struct changing *changing, const struct fresh *fresh, struct tt_error *err)
+{
+    int below TT_CLEANUP(tt_close_cleanup) = -1;
+    enum tt_status status = open_below(changing, fresh->folder, true, &below, err);
+    if (status != TT_OK)
+        return status;
+    status = tt_file_replace(below, fresh->name, fresh->text.data, fresh->text.length, FILE_MODE, err);
+    if (status != TT_OK)
+        return tt_error_context(err, "the trust store %s", changing->folder);
+    if (fchmodat(below, fresh->name, FILE_MODE, 0) != 0)
+        return tt_error_errno(err, TT_STORE, "cannot let others read %s/%s", changing->folder, fresh->item.entry.path);
+    return TT_OK;
+}
+
+static enum tt_status prepare_all(const struct tt_trust *trust, const struct tt_trust_addition *additions, size_t count,
+                                  struct fresh *all, struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    for (size_t i = 0; status == TT_OK && i < count; i++)
+        status = prepare(trust, &additions[i], &all[i], err);
+    return status;
+}
+
+static enum tt_status add_all(const char *folder, const struct tt_trust_addition *additions, size_t count,
+                              struct fresh *all, struct tt_error *err)
 {
     struct changing changing TT_CLEANUP(changing_clear) = {.root = -1};
-    struct fresh fresh TT_CLEANUP(fresh_clear) = {0};
-    struct tt_trust none = {.folder = (char *)folder};
-    int below TT_CLEANUP(tt_close_cleanup) = -1;
+    struct tt_trust none = {0};
     /* What cannot be added makes no folders. */
-    enum tt_status status = prepare(&none, addition, &fresh, err);
-    fresh_clear(&fresh);
+    enum tt_status status = prepare_all(&none, additions, count, all, err);
+    for (size_t i = 0; i < count; i++)
+        fresh_clear(&all[i]);
     if (status == TT_OK)
         status = begin(folder, true, &changing, err);
     if (status == TT_OK)
-        status = prepare(changing.trust, addition, &fresh, err);
-    if (status == TT_OK)
-        status = open_below(&changing, fresh.folder, true, &below, err);
-    if (status == TT_OK)
-        status = tt_file_replace(below, fresh.name, fresh.text.data, fresh.text.length, FILE_MODE, err);
-    if (status == TT_STORE)
-        status = tt_error_context(err, "the trust store %s", changing.folder);
-    if (status == TT_OK && fchmodat(below, fresh.name, FILE_MODE, 0) != 0)
-        status = tt_error_errno(err, TT_STORE, "cannot let others read %s/%s", changing.folder, fresh.item.entry.path);
-    if (status == TT_OK)
-        hand_over(&fresh, ret_added);
+        status = prepare_all(changing.trust, additions, count, all, err);
+    for (size_t i = 0; status == TT_OK && i < count; i++)
+        status = write_file(&changing, &all[i], err);
     return status;
+}
+
+enum tt_status tt_trust_add(const char *folder, const struct tt_trust_addition *additions, size_t count,
+                            struct tt_error *err)
+{
+    struct fresh *all = calloc(count ? count : 1, sizeof *all);
+    if (!all)
+        return tt_error_memory(err);
+    enum tt_status status = add_all(folder, additions, count, all, err);
+    for (size_t i = 0; i < count; i++)
+        fresh_clear(&all[i]);
+    free(all);
+    return status;
+}
+
+enum tt_status tt_trust_text(const struct tt_trust *trust, size_t index, struct tt_buffer *ret_text,
+                             struct tt_error *err)
+{
+    const struct trust_item *item = &trust->items[index];
+    const struct trust_file file = {.key = item->entry.key, .certificate = item->certificate, .more = item->more};
+    return trust_file_write(&file, item->entry.from, item->entry.until, NULL, ret_text, err);
 }
 
 enum tt_status tt_trust_remove(const char *folder, const struct tt_trust_entry *entry, struct tt_error *err)

@@ -86,7 +86,7 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'pkcs11:' -- "$current")
         return
         ;;
-    --base | --image)
+    --base | --against | --image)
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
@@ -104,13 +104,14 @@ _traintoken() {
     pre-run) options="$common $key $station" ;;
     post-run) options="$common $key $station --base --config --rebase" ;;
     run)
-        options="$common $key $station --base --pull --push --env --env-file --volume --network --gpus --memory --cpus"
+        options="$common $key $station --base --against --pull --push --env --env-file --volume --network --gpus --memory --cpus"
         options="$options --timeout --log"
         ;;
     pull | push) options=$common ;;
     clean) options="$common --dry-run" ;;
     doctor) options="${common/--platform /} $key --station --state --image --policy" ;;
-    verify | inspect) options=$common ;;
+    verify) options="$common --against" ;;
+    inspect) options=$common ;;
     seal)
         options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"

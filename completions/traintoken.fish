@@ -94,6 +94,7 @@ complete -c traintoken -n "__fish_seen_subcommand_from $at_station" -l state -r 
 complete -c traintoken -n "__fish_seen_subcommand_from pre-run post-run run" -l again -d 'Do a stop that was done before'
 
 complete -c traintoken -n "__fish_seen_subcommand_from post-run run seal" -l base -x -a '(__traintoken_images)' -d 'Base image'
+complete -c traintoken -n "__fish_seen_subcommand_from verify run" -l against -x -a '(__traintoken_images)' -d 'Master image it must be built on'
 complete -c traintoken -n "__fish_seen_subcommand_from post-run" -l config -r -F -d 'Configuration that pre-run verified'
 complete -c traintoken -n "__fish_seen_subcommand_from post-run" -l rebase -d 'Accepted, changes nothing'
 

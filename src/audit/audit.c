@@ -182,6 +182,8 @@ static enum tt_status add_line(const struct tt_audit *audit, struct audit_place 
                                struct tt_error *err)
 {
     size_t start = text->length;
+    if (place->number >= AUDIT_NUMBER_LIMIT)
+        return tt_error_set(err, TT_STORE, "the audit trail %s has no number left for a record", audit->path);
     bool of_trail = strcmp(event, AUDIT_FIRST_EVENT) == 0 || strcmp(event, AUDIT_RECOVERY_EVENT) == 0;
     enum tt_status status = audit_line_make(place, event, facts, count, audit->context,
                                             of_trail ? audit->process_count : audit->count, text, err);

@@ -14,6 +14,9 @@ enum {
     AUDIT_RUIN_LIMIT = 16 * 1024 * 1024, /* bytes without a record at a trail's end */
 };
 
+/* The highest number of a record. */
+#define AUDIT_NUMBER_LIMIT (UINT64_C(1) << 62)
+
 #define AUDIT_FIRST_EVENT "trail"
 #define AUDIT_RECOVERY_EVENT "recovered"
 
@@ -87,8 +90,8 @@ TT_MUST_USE enum tt_status audit_line_make(const struct audit_place *place, cons
 
 struct audit_end {
     struct audit_place place;
-    uint64_t size;         /* of the file */
-    uint64_t ruin;         /* bytes after the last record that are none: a crash ended them; `place` has the hash */
+    uint64_t size;      /* of the file */
+    uint64_t ruin;      /* bytes after the last record that are none: a crash ended them; `place` has the hash */
     bool lacks_newline; /* the last byte of the file is no line's end */
 };
 

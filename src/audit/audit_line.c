@@ -46,7 +46,7 @@ static enum tt_status read_line(const cJSON *json, struct audit_line *line, stru
     int64_t number = 0;
     const cJSON *previous = cJSON_GetObjectItemCaseSensitive(json, "previous");
     if (!cJSON_IsObject(json) ||
-        !tt_json_integer(cJSON_GetObjectItemCaseSensitive(json, "number"), 1, INT64_MAX - 1, &number))
+        !tt_json_integer(cJSON_GetObjectItemCaseSensitive(json, "number"), 1, (int64_t)AUDIT_NUMBER_LIMIT, &number))
         return tt_error_set(err, TT_MALFORMED, "it has no number");
     line->number = (uint64_t)number;
     line->has_previous = !cJSON_IsNull(previous);

@@ -180,7 +180,7 @@ static enum tt_status read_continued(const struct part *part, char **ret_name, s
     enum tt_status status = lines_begin(part, &lines, err);
     if (status == TT_OK)
         status = next_piece(&lines, &text, &length, &begins, &ends, err);
-    if (status != TT_OK || !text || !ends || audit_line_parse(text, length, &line, NULL) != TT_OK)
+    if (status != TT_OK || !text || audit_line_parse(text, length, &line, NULL) != TT_OK)
         return status;
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(line.json, "continues"));
     if (strcmp(line.event, AUDIT_FIRST_EVENT) != 0 || !name)
@@ -288,7 +288,8 @@ static enum tt_status read_part(struct reading *reading, const struct part *part
         if (status != TT_OK || !text)
             break;
         struct audit_line line TT_CLEANUP(audit_line_clear) = {0};
-        if (begins && ends && audit_line_parse(text, length, &line, NULL) == TT_OK)
+        /* The last record may lack its line's end: who appends the next one takes it for one, too. */
+        if (begins && audit_line_parse(text, length, &line, NULL) == TT_OK)
             status = take_record(reading, part, &line, text, length, err);
         else
             status = audit_chain_ruin(&reading->chain, text, length, begins, err);

@@ -210,6 +210,74 @@ static void a_token_that_can_do_neither(void)
     RSA_meth_free(method);
 }
 
+/* What a witness heard last, and what it answers. */
+struct heard {
+    int count;
+    struct tt_key_event event;
+    uint8_t digest[TT_SHA512_SIZE];
+    enum tt_status answer;
+};
+
+static enum tt_status hear(void *user, const struct tt_key_event *event, struct tt_error *err)
+{
+    struct heard *heard = user;
+    heard->count++;
+    heard->event = *event;
+    memcpy(heard->digest, event->digest, event->digest_length);
+    return heard->answer == TT_OK ? TT_OK : tt_error_set(err, heard->answer, "the witness cannot write");
+}
+
+static void a_witness_hears_of_everything(void)
+{
+    struct poor_token token = {0};
+    static const struct tt_private_key_loader ways = {.context = poor_context};
+    struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = new_key(&ways, &token);
+    struct heard heard = {0};
+    const struct tt_key_witness witness = {.used = hear, .user = &heard};
+    uint8_t wrapped[TT_RSA_BYTES_MAX];
+    uint8_t wanted[TT_SHA512_SIZE];
+    uint8_t signature[TT_RSA_BYTES_MAX];
+    size_t length = wrap(key, 32, wrapped);
+    struct tt_secret *secret = NULL;
+    enum tt_padding_by by;
+    struct tt_error err = TT_ERROR_INIT;
+    tt_private_key_watch(key, &witness);
+    CU_ASSERT_EQUAL(tt_private_key_unwrap(key, wrapped, length, 32, &secret, &by, NULL), TT_OK);
+    tt_secret_free(TT_TAKE(secret));
+    CU_ASSERT_EQUAL(tt_digest_once(TT_SHA256, wrapped, length, wanted, NULL), TT_OK);
+    CU_ASSERT_EQUAL(heard.count, 1);
+    CU_ASSERT_EQUAL(heard.event.use, TT_USE_UNWRAP);
+    CU_ASSERT_STRING_EQUAL(heard.event.mechanism, "RSA-OAEP-SHA512");
+    CU_ASSERT_EQUAL(heard.event.padding_by, TT_PADDING_RAW);
+    CU_ASSERT_EQUAL(heard.event.attempts, 1);
+    CU_ASSERT_PTR_NULL(heard.event.purpose);
+    CU_ASSERT_EQUAL(heard.event.digest_length, TT_SHA256_SIZE);
+    CU_ASSERT_EQUAL(memcmp(heard.digest, wanted, TT_SHA256_SIZE), 0);
+    /* Of what fails, too; but not of what never reaches the token. */
+    CU_ASSERT_EQUAL(tt_private_key_unwrap(key, wrapped, length, 31, &secret, &by, NULL), TT_TAMPERED);
+    CU_ASSERT_EQUAL(heard.count, 2);
+    CU_ASSERT_EQUAL(heard.event.status, TT_TAMPERED);
+    CU_ASSERT_EQUAL(tt_private_key_unwrap(key, wrapped, length - 1, 32, &secret, &by, NULL), TT_TAMPERED);
+    CU_ASSERT_EQUAL(heard.count, 2);
+    tt_private_key_purpose(key, "sign-it");
+    CU_ASSERT_EQUAL(tt_private_key_sign_pss(key, wanted, signature, &length, &by, NULL), TT_OK);
+    CU_ASSERT_STRING_EQUAL(heard.event.mechanism, "RSASSA-PSS-SHA512");
+    CU_ASSERT_STRING_EQUAL(heard.event.purpose, "sign-it");
+    CU_ASSERT_EQUAL(memcmp(heard.digest, wanted, TT_SHA512_SIZE), 0);
+    CU_ASSERT_EQUAL(tt_private_key_sign_pkcs1(key, wanted, 9, signature, &length, &by, NULL), TT_OK);
+    CU_ASSERT_STRING_EQUAL(heard.event.mechanism, "RSASSA-PKCS1-v1_5-SHA512");
+    CU_ASSERT_EQUAL(heard.count, 4);
+    /* A witness that cannot write takes the outcome away. */
+    heard.answer = TT_STORE;
+    memset(signature, 0x11, sizeof signature);
+    CU_ASSERT_EQUAL(tt_private_key_sign_pss(key, wanted, signature, &length, &by, &err), TT_STORE);
+    CU_ASSERT_STRING_EQUAL(err.message, "the witness cannot write");
+    CU_ASSERT_EQUAL(signature[0], 0x11);
+    CU_ASSERT_EQUAL(tt_private_key_unwrap(key, wrapped, KEY_BYTES, 32, &secret, &by, &err), TT_STORE);
+    CU_ASSERT_PTR_NULL(secret);
+    CU_ASSERT_EQUAL(heard.count, 6);
+}
+
 int main(void)
 {
     static const struct suite_test tests[] = {
@@ -218,6 +286,7 @@ int main(void)
         {"a token with raw RSA only", a_token_with_raw_rsa_only},
         {"a token that can do neither", a_token_that_can_do_neither},
         {"small keys are refused", small_keys_are_refused},
+        {"a witness hears of everything", a_witness_hears_of_everything},
     };
     software_key = EVP_RSA_gen(8 * KEY_BYTES);
     int failed = SUITE_RUN("private_key", tests);

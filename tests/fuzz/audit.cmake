@@ -1,0 +1,1 @@
+tt_fuzz_target(audit KNOWS audit)

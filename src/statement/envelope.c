@@ -109,21 +109,28 @@ enum tt_status tt_envelope_parse(const void *json, size_t length, const char *wh
 }
 
 /* DSSE v1: "DSSEv1" SP LEN(type) SP type SP LEN(payload) SP payload, lengths in decimal. */
-enum tt_status tt_envelope_digest(const void *payload, size_t length, uint8_t ret_digest[TT_SHA512_SIZE],
-                                  struct tt_error *err)
+static enum tt_status hash_encoding(const void *payload, size_t length, uint8_t ret_hash[TT_SHA256_SIZE],
+                                    struct tt_error *err)
 {
     static const char type[] = TT_STATEMENT_PAYLOAD_TYPE;
     struct tt_digest *digest TT_CLEANUP(tt_digest_free_cleanup) = NULL;
     char start[sizeof type + 64];
     int start_length = snprintf(start, sizeof start, "DSSEv1 %zu %s %zu ", sizeof type - 1, type, length);
-    enum tt_status status = tt_digest_new(TT_SHA512, &digest, err);
+    enum tt_status status = tt_digest_new(TT_SHA256, &digest, err);
     if (status == TT_OK)
         status = tt_digest_update(digest, start, (size_t)start_length, err);
     if (status == TT_OK)
         status = tt_digest_update(digest, payload, length, err);
-    if (status == TT_OK)
-        status = tt_digest_final(digest, ret_digest, err);
-    return status;
+    return status == TT_OK ? tt_digest_final(digest, ret_hash, err) : status;
+}
+
+/* A station signs the SHA-512 of results and session id, all of which others choose; but never of so few bytes. */
+enum tt_status tt_envelope_digest(const void *payload, size_t length, uint8_t ret_digest[TT_SHA512_SIZE],
+                                  struct tt_error *err)
+{
+    uint8_t hash[TT_SHA256_SIZE];
+    enum tt_status status = hash_encoding(payload, length, hash, err);
+    return status == TT_OK ? tt_digest_once(TT_SHA512, hash, sizeof hash, ret_digest, err) : status;
 }
 
 enum tt_status tt_envelope_verify(const struct tt_envelope *envelope, EVP_PKEY *key, const char *what,

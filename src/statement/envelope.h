@@ -1,9 +1,13 @@
 /*
  * Signed statements: an in-toto Statement v1 in a DSSE v1 envelope, which is JSON:
  *   {"payloadType":"application/vnd.in-toto+json","payload":BASE64,"signatures":[{"keyid":FINGERPRINT,"sig":BASE64}]}
- * What is signed is DSSE's pre-authentication encoding of type and payload. The signature is a station's one
- * (docs/protocol.md, "Primitives"): RSASSA-PSS over its SHA-512, MGF1 SHA-512, salt emLen - hLen - 2, so that every
- * token that serves the protocol can make it. The keyid is the signing key's fingerprint.
+ * What is signed is the SHA-256 of DSSE's pre-authentication encoding of type and payload, as a message of 32 bytes.
+ * The signature is a station's one (docs/protocol.md, "Primitives"): RSASSA-PSS over the message's SHA-512, MGF1
+ * SHA-512, salt emLen - hLen - 2, so that every token that serves the protocol can make it.
+ *
+ * The SHA-256 between keeps the two apart: at a stop, a key signs the SHA-512 of results and session id, bytes that a
+ * train's makers choose, and could be had to sign any statement. What it signs there has 64 bytes at least.
+ * The keyid is the signing key's fingerprint.
  */
 #ifndef TT_STATEMENT_ENVELOPE_H
 #define TT_STATEMENT_ENVELOPE_H
@@ -30,7 +34,7 @@ void tt_envelope_clear(struct tt_envelope *envelope);
 TT_MUST_USE enum tt_status tt_envelope_parse(const void *json, size_t length, const char *what,
                                              struct tt_envelope *ret_envelope, struct tt_error *err);
 
-/* What a signature over this payload covers: the SHA-512 of its pre-authentication encoding. */
+/* What a signature over this payload covers: the SHA-512 of the SHA-256 of its pre-authentication encoding. */
 TT_MUST_USE enum tt_status tt_envelope_digest(const void *payload, size_t length, uint8_t ret_digest[TT_SHA512_SIZE],
                                               struct tt_error *err);
 

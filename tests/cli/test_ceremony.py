@@ -116,7 +116,7 @@ class CeremonyCase(Case):
         self.assertEqual(bytes.fromhex(self.read("alpha.hex")).decode(), self.read("alpha.pem"))
         envelope = json.loads(self.read("alpha.record.json"))
         payload = base64.b64decode(envelope["payload"], validate=True)
-        signed = b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload), payload)
+        signed = hashlib.sha256(b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload), payload)).digest()
         public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), signed,
                       padding.PSS(padding.MGF1(hashes.SHA512()), public.key_size // 8 - 64 - 2), hashes.SHA512())
         facts = json.loads(payload)["predicate"]

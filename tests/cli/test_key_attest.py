@@ -22,8 +22,8 @@ def spki(key, encoding):
 
 
 def encoding_to_sign(payload):
-    """DSSE's pre-authentication encoding."""
-    return b"DSSEv1 %d %s %d %s" % (len(TYPE), TYPE.encode(), len(payload), payload)
+    """The SHA-256 of DSSE's pre-authentication encoding."""
+    return hashlib.sha256(b"DSSEv1 %d %s %d %s" % (len(TYPE), TYPE.encode(), len(payload), payload)).digest()
 
 
 def pss(key):

@@ -538,6 +538,22 @@ class Chain(ManifestCase):
                       "rsa_public_key": pht.public_pem(pool_key("outsider")).hex()})
         self.gone(opt, ["signature of the creator's manifest"])
 
+    def test_a_result_signature_signs_no_statement(self):
+        """Who seals a train chooses its session id, and its code the results: both together may be what a statement's
+        signature covers. The station signs the hash of it, as it has to; that must be no signature of the statement."""
+        ours = manifest.manifests_of(signed_at(1))
+        payload = manifest.compact(manifest.statement_of(ours[1]) | {"forged": True})
+        covered = manifest.encoding(payload)
+        bait = sample(session_id=covered[-64:])
+        plain = pht.pre_run(bait, "alpha", pool_key("alpha"))
+        executed = dict(plain) | {"opt/pht_results/x": fs.file("opt/pht_results/x", covered[:-64])}
+        signed = pht.post_run(executed, plain[pht.CONFIG].content, bait, "alpha", pool_key("alpha"))
+        forged = copy.deepcopy(ours[1])
+        forged["payload"] = base64.b64encode(payload).decode()
+        signature = bytes.fromhex(pht.load_config(signed[pht.CONFIG].content)["result_signature"])
+        forged["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+        self.breaks(self.put(ours[0], forged, position=1), ["signature of the manifest of stop 0"])
+
     def test_a_statement_of_another_kind(self):
         """What a station's key signed elsewhere is no manifest, nor is one kind the other."""
         ours = manifest.manifests_of(signed_at(2))

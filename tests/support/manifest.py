@@ -33,9 +33,13 @@ def encoding(payload):
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
+def digest_to_sign(payload):
+    return pht.sha512(hashlib.sha256(encoding(payload)).digest())
+
+
 def sign(key, statement):
     payload = statement if isinstance(statement, bytes) else compact(statement)
-    signature = pht.sign_pss(key, pht.sha512(encoding(payload)))
+    signature = pht.sign_pss(key, digest_to_sign(payload))
     return {"payloadType": PAYLOAD_TYPE, "payload": base64.b64encode(payload).decode(),
             "signatures": [{"keyid": fingerprint(key), "sig": base64.b64encode(signature).decode()}]}
 
@@ -52,7 +56,7 @@ def verify(envelope, key, what):
     signature = envelope["signatures"][0]
     demand(list(signature) == ["keyid", "sig"] and signature["keyid"] == fingerprint(key), f"{what}: wrong key id")
     payload = base64.b64decode(envelope["payload"], validate=True)
-    pht.verify_pss(key, base64.b64decode(signature["sig"], validate=True), pht.sha512(encoding(payload)), what)
+    pht.verify_pss(key, base64.b64decode(signature["sig"], validate=True), digest_to_sign(payload), what)
     return json.loads(payload, object_pairs_hook=pht._no_doubles)
 
 

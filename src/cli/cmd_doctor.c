@@ -181,6 +181,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     struct doctor_options options = {.key = KEY_OPTIONS_INIT};
     const struct cli_option own[] = {
         KEY_OPTION_ROWS(options.key),
+        AUDIT_OPTION_ROWS(options.audit),
         {"station", 0, CLI_TEXT, &options.station, "ID", "this station, as the route names it (STATION_ID)"},
         {"state", 0, CLI_TEXT, &options.state, "DIR", "the station's memory (TRAINTOKEN_STATE)"},
         {"image", 0, CLI_TEXT, &options.image, "IMAGE", "a train to look for, and its registry"},

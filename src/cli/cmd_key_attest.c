@@ -13,6 +13,7 @@ struct attest_options {
     bool force;
     const char *record; /* to be verified, instead of one made */
     const char *public_key;
+    struct audit_options audit;
     struct provision_options provision;
 };
 
@@ -128,13 +129,17 @@ static enum tt_status make(struct output *output, const struct attest_options *o
     if (status == TT_OK && options->file && !options->force && access(options->file, F_OK) == 0)
         status = tt_error_set(err, TT_USAGE, "%s is there already; --force replaces it", options->file);
     if (status == TT_OK)
-        status = provision_open(&options->provision, uri, false, &token, err);
+        status = provision_record(&token, &options->audit, NULL, "key attest", err);
+    if (status != TT_OK)
+        return status;
+    status = provision_open(&options->provision, uri, false, &token, err);
     if (status == TT_OK)
         status = tt_key_find(token.session, token.uri, &key, err);
     if (status == TT_OK)
         status = tt_attest_make(token.session, &key, token.pin, notes, &record, &probe, err);
     if (status == TT_OK)
         status = tt_buffer_append(&record, "\n", 1, err);
+    status = provision_end(&token, status, err);
     if (status == TT_OK)
         status = print(output, options, &token, &key, &probe, &record, err);
     return status;
@@ -170,6 +175,7 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
         {"verify", 0, CLI_TEXT, &options.record, "FILE", "check this record and show what it says"},
         {"public-key", 0, CLI_TEXT, &options.public_key, "FILE", "the key (PEM) that the record has to be about"},
         PROVISION_OPTION_ROWS(options.provision),
+        AUDIT_OPTION_ROWS(options.audit),
         {0}};
     const struct cli_option *common = command_common_options(output, NULL);
     const char *uri = NULL;

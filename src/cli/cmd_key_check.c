@@ -68,7 +68,7 @@ static enum tt_status check(struct output *output, const struct check_options *o
     struct tt_findings findings = {0};
     enum tt_status status = options->policy ? tt_policy_read(options->policy, &policy, err) : TT_OK;
     if (status == TT_OK)
-        status = provision_record(&token, &options->audit, "key check", err);
+        status = provision_record(&token, &options->audit, NULL, "key check", err);
     if (status != TT_OK)
         return status;
     status = provision_open(&options->provision, uri, false, &token, err);

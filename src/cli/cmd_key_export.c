@@ -47,7 +47,7 @@ static enum tt_status export_public(const struct export_options *options, const 
     struct tt_key_object object TT_CLEANUP(tt_key_object_clear) = {0};
     struct tt_key_probe probe = {0};
     EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
-    enum tt_status status = options->login ? provision_record(&token, &options->audit, "key export", err) : TT_OK;
+    enum tt_status status = options->login ? provision_record(&token, &options->audit, NULL, "key export", err) : TT_OK;
     if (status != TT_OK)
         return status;
     status = provision_load(&options->provision, uri, &token, err);

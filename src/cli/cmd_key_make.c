@@ -66,7 +66,7 @@ static enum tt_status generate(struct output *output, const struct generate_opti
     if (status == TT_OK && options->allow)
         status = tt_key_wish_allow(&wish, options->allow, err);
     if (status == TT_OK)
-        status = provision_record(&token, &options->audit, "key generate", err);
+        status = provision_record(&token, &options->audit, NULL, "key generate", err);
     if (status != TT_OK)
         return status;
     status = provision_load(&options->provision, uri, &token, err);
@@ -163,7 +163,7 @@ static enum tt_status import(struct output *output, const struct import_options 
     if (status == TT_OK && options->allow)
         status = tt_key_wish_allow(&wish, options->allow, err);
     if (status == TT_OK)
-        status = provision_record(&token, &options->audit, "key import", err);
+        status = provision_record(&token, &options->audit, NULL, "key import", err);
     if (status != TT_OK)
         return status;
     status = provision_load(&options->provision, uri, &token, err);

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "cli/audit_options.h"
 #include "cli/command.h"
 #include "provisioning/key_check.h"
 
@@ -38,6 +39,7 @@ struct doctor_options {
     const char *station, *state, *image, *policy_file;
     struct tt_key_policy policy;
     struct key_options key;
+    struct audit_options audit;
 };
 
 /* What is said from now on, by a check or as a library's warning, is about this. */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/doctor.h"
+#include "cli/provision_command.h"
 #include "pkcs11/ckr.h"
 #include "pkcs11/module.h"
 #include "provisioning/key_export.h"
@@ -18,7 +19,8 @@ struct examined {
     struct tt_token token;
     char *label; /* the token's; NULL: it was not found */
     struct tt_session *session;
-    struct tt_secret *pin; /* that the token took */
+    struct tt_secret *pin;     /* that the token took */
+    struct provision recorded; /* for the audit trail: its audit is its own, the rest is of the above */
 };
 
 static void leave_module(struct examined *examined)
@@ -33,6 +35,7 @@ static void examined_clear(struct examined *examined)
     doctor_loader_clear(&examined->loader);
     tt_secret_free(examined->pin);
     tt_secret_free(examined->environment);
+    tt_audit_free(examined->recorded.audit);
     tt_uri_free(examined->uri);
     free(examined->label);
 }
@@ -233,6 +236,30 @@ static char *pin_origin(const struct examined *examined)
     return NULL;
 }
 
+/* That the key will be tried is written down first. NULL when it is, else why not. */
+static const char *record(struct doctor *doctor, struct examined *examined)
+{
+    struct tt_error failure = TT_ERROR_INIT;
+    struct provision *recorded = &examined->recorded;
+    enum tt_status status =
+        provision_record(recorded, &examined->options->audit, examined->options->state, "doctor", &failure);
+    recorded->token = examined->token;
+    recorded->label = examined->label;
+    recorded->session = examined->session;
+    if (status == TT_OK)
+        status = provision_begin(recorded, &failure);
+    doctor_begin(doctor, DOCTOR_MACHINE, "audit-trail");
+    if (status == TT_OK)
+        doctor_say(doctor, TT_VERDICT_OK, "it can be written");
+    else
+        doctor_fail(doctor, &failure, NULL);
+    doctor_begin(doctor, DOCTOR_TOKEN, "pin");
+    if (status != TT_OK)
+        return "its use could not be recorded in the audit trail";
+    provision_watch(recorded);
+    return NULL;
+}
+
 /* Logs in, once, where that risks nothing. NULL when it is logged in, else why not. */
 static const char *log_in(struct doctor *doctor, struct examined *examined)
 {
@@ -243,7 +270,7 @@ static const char *log_in(struct doctor *doctor, struct examined *examined)
                                            .descriptor = examined->options->key.pin_fd};
     struct tt_error failure = TT_ERROR_INIT;
     if (!(flags & CKF_LOGIN_REQUIRED))
-        return NULL;
+        return record(doctor, examined);
     bool may_try = look_at_pin_state(doctor, examined);
     doctor_begin(doctor, DOCTOR_TOKEN, "pin");
     if (flags & CKF_PROTECTED_AUTHENTICATION_PATH) {
@@ -262,6 +289,9 @@ static const char *log_in(struct doctor *doctor, struct examined *examined)
                    origin);
         return "no PIN try was spent on the key check";
     }
+    const char *unrecorded = record(doctor, examined);
+    if (unrecorded)
+        return unrecorded;
     if (tt_session_login(examined->session, CKU_USER, &sources, examined->options->key.last_pin_try, &examined->pin,
                          &failure) != TT_OK) {
         char *from TT_CLEANUP(tt_free_cleanup) = tt_text_format("it came from %s: correct it there", origin);
@@ -301,6 +331,7 @@ static bool check_key(struct doctor *doctor, struct examined *examined)
     enum tt_status status = tt_key_find(examined->session, examined->uri, &key, &failure);
     if (status == TT_OK)
         status = tt_key_check(examined->session, &key, examined->pin, &examined->options->policy, &findings, &failure);
+    status = provision_end(&examined->recorded, status, &failure);
     if (status != TT_OK) {
         doctor_fail(doctor, &failure, NULL);
         return false;

@@ -73,10 +73,10 @@ enum tt_status provision_find(struct provision *provision, struct tt_error *err)
 
 /* The trail. */
 
-enum tt_status provision_record(struct provision *provision, const struct audit_options *options, const char *command,
-                                struct tt_error *err)
+enum tt_status provision_record(struct provision *provision, const struct audit_options *options, const char *state,
+                                const char *command, struct tt_error *err)
 {
-    enum tt_status status = audit_open(options, NULL, &provision->audit, err);
+    enum tt_status status = audit_open(options, state, &provision->audit, err);
     if (status == TT_OK)
         record_command(provision->audit, command, NULL, NULL);
     return status;
@@ -87,8 +87,7 @@ static void tell_place(void *user, struct tt_key_place *ret_place)
     *ret_place = *(const struct tt_key_place *)user;
 }
 
-/* Before the login. */
-static enum tt_status begin(const struct provision *provision, struct tt_error *err)
+enum tt_status provision_begin(const struct provision *provision, struct tt_error *err)
 {
     const CK_TOKEN_INFO *info = &provision->token.info;
     char *asked TT_CLEANUP(tt_free_cleanup) = provision->asked ? strdup(provision->asked) : NULL;
@@ -127,6 +126,12 @@ static enum tt_status key_was_used(void *user, const struct tt_key_object *key, 
     return record_use(provision->audit, event, err);
 }
 
+void provision_watch(struct provision *provision)
+{
+    if (provision->audit)
+        provision->session->witness = (struct tt_session_witness){.used = key_was_used, .user = provision};
+}
+
 enum tt_status provision_end(struct provision *provision, enum tt_status status, struct tt_error *err)
 {
     if (status == TT_OK)
@@ -147,11 +152,11 @@ enum tt_status provision_login(const struct provision_options *options, bool wri
     if (status == TT_OK && writable && (provision->token.info.flags & CKF_WRITE_PROTECTED))
         return tt_error_set(err, TT_TOKEN, "token '%s' is write-protected", provision->label);
     if (status == TT_OK)
-        status = begin(provision, err);
+        status = provision_begin(provision, err);
     if (status == TT_OK)
         status = tt_session_open(provision->cryptoki, &provision->token, writable, &provision->session, err);
-    if (status == TT_OK && provision->audit)
-        provision->session->witness = (struct tt_session_witness){.used = key_was_used, .user = provision};
+    if (status == TT_OK)
+        provision_watch(provision);
     if (status == TT_OK)
         status = tt_session_login(provision->session, CKU_USER, &sources, options->last_pin_try, &provision->pin, err);
     return status;

@@ -55,10 +55,14 @@ TT_MUST_USE enum tt_status provision_login(const struct provision_options *optio
 TT_MUST_USE enum tt_status provision_open(const struct provision_options *options, const char *uri, bool writable,
                                           struct provision *provision, struct tt_error *err);
 
-/* A trail for a command that uses a private key, before provision_load: that the key will be used is then recorded
- * before the login, and each of its uses before its outcome is known. */
+/* A trail (`state`: see audit_open) for a command that uses a private key, before provision_load: that the key will be
+ * used is then recorded before the login, and each of its uses before its outcome is known. */
 TT_MUST_USE enum tt_status provision_record(struct provision *provision, const struct audit_options *options,
-                                            const char *command, struct tt_error *err);
+                                            const char *state, const char *command, struct tt_error *err);
+/* What provision_login does for that, for who logs in by himself: before the login, from audit, asked, token and label;
+ * and once there is a session. */
+TT_MUST_USE enum tt_status provision_begin(const struct provision *provision, struct tt_error *err);
+void provision_watch(struct provision *provision);
 /* Records how it ended, before anything is told of it. Returns `status`, or TT_STORE where that cannot be written. */
 TT_MUST_USE enum tt_status provision_end(struct provision *provision, enum tt_status status, struct tt_error *err);
 

@@ -1,0 +1,1 @@
+tt_unit_test(trust KNOWS trust)

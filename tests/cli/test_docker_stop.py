@@ -7,7 +7,7 @@ import urllib.parse
 
 from support import engine as engines
 from support import files as fs
-from support import oci, pht
+from support import manifest, oci, pht
 from support.engine_case import SETTINGS, EngineCase
 from support.station import (MARKER, PIN, SANITIZED, STOPS, pool_key, results_of, sample, sample_at, tokens, vector,
                              vector_key)
@@ -118,6 +118,36 @@ class Vectors(EngineCase):
                 home = f"{self.work}/home-{family}"
                 says = self.good("results", "--json", name, "-o", home, key=self.key(family, "user"))
                 self.assertEqual(says["result_hash"], expected["stops"][-1]["result_hash"])
+
+
+@engines.needs_engine()
+class Manifests(EngineCase):
+    """What stations sign of odd files is what the next one finds, whatever an engine does to them in between."""
+
+    odd = [fs.file("opt/pht_results/a\nb \"c\"\\", b"1", 0o4711), fs.file("opt/pht_results/\x01\x7f", b"", 0o2750),
+           fs.folder("opt/pht_results/d", 0o1777), fs.file("opt/pht_results/d/Zo\u00eb.csv", b"3", 0o200),
+           fs.symlink("opt/pht_results/d/l", "../\u00fc"), fs.symlink("opt/pht_results/abs", "/opt/pht_results/d"),
+           fs.hardlink("opt/pht_results/a-link", "opt/pht_results/d/Zo\u00eb.csv"),
+           fs.hardlink("opt/pht_results/z-link", "opt/pht_results/d/Zo\u00eb.csv")]
+
+    def test_odd_files(self):
+        opt = manifest.seal(sample(), pool_key("creator"), pool_key("alpha"), [engines.system_layer().diff_id])
+        name = self.train_of(opt, config={"Entrypoint": ["/bin/sh", "/opt/pht_train/entrypoint.sh"]})
+        for station, entries in zip(STOPS, (self.odd, [], [fs.file("opt/pht_results/last", b"not a link")])):
+            self.good("pre-run", name, station=station)
+            self.run_code(name, station, entries)
+            self.good("verify", name)
+            self.good("post-run", name, station=station)
+        said = manifest.check(self.engine.tree(f"{name}:latest"), pool_key("creator"),
+                              self.engine.image(name)["RootFS"]["Layers"])
+        self.assertEqual([len(said), said[1]["predicate"]["results"]["links"]], [4, 4])
+        self.good("results", "--require-manifest", name, "-o", f"{self.work}/out", key="creator")
+
+    def test_other_layers_below(self):
+        opt = manifest.seal(sample(), pool_key("creator"), pool_key("alpha"))
+        name = self.train_of(opt)
+        self.assertNotEqual(oci.SYSTEM.diff_id, engines.system_layer().diff_id)
+        self.refused(4, ["layer 0", "creator"], "pre-run", name, station="alpha", module="/nonexistent", pin=None)
 
 
 @engines.needs_engine()

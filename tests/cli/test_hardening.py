@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import unittest
 
 from support.station import PIN, PROGRAM, SANITIZED, Case
@@ -123,10 +124,12 @@ class Program(Case):
     @unittest.skipUnless(os.geteuid() == 0, "needs root to be two users")
     def test_set_user_id(self):
         for mode, word in ((0o4755, "set-user-ID"), (0o2755, "set-user-ID or set-group-ID")):
-            copy = f"{self.work}/traintoken"
+            place = tempfile.mkdtemp(dir="/var/tmp")  # where these bits count
+            self.addCleanup(shutil.rmtree, place, True)
+            copy = f"{place}/traintoken"
             shutil.copy(PROGRAM, copy)
             os.chmod(copy, mode)
-            os.chmod(self.work, 0o755)
+            os.chmod(place, 0o755)
             done = subprocess.run([copy, "--version"], user=NOBODY, group=NOBODY, extra_groups=[],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
             self.assertEqual(done.returncode, 2, done.stderr)

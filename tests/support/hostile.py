@@ -4,9 +4,6 @@ a test of its own."""
 import functools
 import gzip
 import json
-import os
-
-from cryptography.hazmat.primitives import serialization
 
 from support import files as fs
 from support.station import PIN, VECTORS, Case, pool_key
@@ -38,19 +35,11 @@ class HostileCase(Case):
 
     def setUp(self):
         super().setUp()
-        self.trust = f"{self.work}/trust"
-        self.pin("creators", "researcher-1", "creator")
-        for station in ("alpha", "beta", "gamma", "7", "8"):
-            self.pin("stations", station, KEYS.get(station, station))
-
-    def pin(self, role, who, key):
-        os.makedirs(f"{self.trust}/{role}/{who}", 0o755)
-        with open(f"{self.trust}/{role}/{who}/key.pem", "wb") as stream:
-            stream.write(pool_key(key).public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+        for station in ("7", "8"):
+            self.pin("stations", station, pool_key(KEYS[station]))
 
     def environment(self, **more):
-        return super().environment(**{"TRAINTOKEN_TRUST": self.trust, "TRAINTOKEN_TRUST_TRAIN_KEYS": None, **more})
+        return super().environment(**{"TRAINTOKEN_TRUST_TRAIN_KEYS": None, **more})
 
     def cases(self, after=None):
         found = [case for case in about()["cases"] if self.store in case["stores"] and case.get("after") == after]

@@ -178,6 +178,8 @@ enum tt_status post_run_check(struct post_run *run, struct tt_error *err)
         return status;
     record_stop(run->options->audit, run->stop->index, run->train->stop_count);
     record_checked(run->options->audit, "configuration as pre-run verified it, signatures, definition, base image");
+    if (run->manifests.there)
+        record_checked(run->options->audit, "signed manifests");
     return TT_OK;
 }
 

@@ -91,6 +91,8 @@ static enum tt_status check_manifests(struct pre_run *run, struct tt_error *err)
         status = manifest_check_definition_names(&run->manifests, visit->definition, run->definition.taken, err);
     if (status == TT_OK)
         status = manifest_check_result_names(&run->manifests, visit->results, err);
+    if (status == TT_OK && run->manifests.there)
+        record_checked(run->options->audit, "signed manifests");
     return status;
 }
 

@@ -77,7 +77,11 @@ static enum tt_status check_manifests(struct opening *opening, struct tt_error *
                                             &opening->manifests, err);
     if (status == TT_OK && visit->image)
         status = manifest_check_layers(&opening->manifests, visit->image, err);
-    return status == TT_OK ? manifest_check_result_names(&opening->manifests, visit->results, err) : status;
+    if (status == TT_OK)
+        status = manifest_check_result_names(&opening->manifests, visit->results, err);
+    if (status == TT_OK && opening->manifests.there)
+        record_checked(opening->options->audit, "signed manifests");
+    return status;
 }
 
 static enum tt_status check_public(struct opening *opening, struct tt_error *err)

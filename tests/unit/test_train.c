@@ -550,6 +550,39 @@ static void a_change_that_does_not_fit_changes_nothing(void)
 
 /* --- a new train, and its route --- */
 
+/* `before` and `after`: what stands at the end of the configuration. */
+static void expect_added(const char *before, const char *after, size_t count)
+{
+    struct tt_error err = TT_ERROR_INIT;
+    struct tt_train *train TT_CLEANUP(tt_train_free_cleanup) = new_train();
+    struct tt_train *with TT_CLEANUP(tt_train_free_cleanup) = NULL;
+    struct tt_train *again TT_CLEANUP(tt_train_free_cleanup) = NULL;
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    size_t end = train->text.length;
+    while (train->text.data[end - 1] != '}')
+        end--;
+    CU_ASSERT_EQUAL(tt_buffer_append(&text, train->text.data, end - 1, &err), TT_OK);
+    CU_ASSERT_EQUAL(tt_buffer_printf(&text, &err, "%s}", before), TT_OK);
+    CU_ASSERT_EQUAL_FATAL(tt_train_parse(text.data, text.length, &with, &err), TT_OK);
+    CU_ASSERT_EQUAL(tt_train_add_manifest(with, "{\"b\":2}", &err), TT_OK);
+    CU_ASSERT_EQUAL(with->manifest_count, count);
+    CU_ASSERT_TRUE(with->has_manifests);
+    CU_ASSERT_PTR_NOT_NULL(strstr((const char *)with->text.data, after));
+    CU_ASSERT_EQUAL(memcmp(with->text.data, text.data, end - 2), 0);
+    CU_ASSERT_EQUAL_FATAL(tt_train_parse(with->text.data, with->text.length, &again, &err), TT_OK);
+    CU_ASSERT_EQUAL_FATAL(again->manifest_count, count);
+    CU_ASSERT_STRING_EQUAL(again->manifests[count - 1], "{\"b\":2}");
+}
+
+static void manifests_are_added_in_their_place(void)
+{
+    expect_added("", "\"traintoken\": {\"manifests\":[{\"b\":2}]}", 1);
+    expect_added(",\"traintoken\":null", "\"traintoken\":{\"manifests\":[{\"b\":2}]}", 1);
+    expect_added(",\"traintoken\":{\"manifests\":[]}", "{\"manifests\":[{\"b\":2}]}", 1);
+    expect_added(",\"traintoken\":{ \"x\" : 1.50, \"manifests\" : [ {\"a\" : [ 1 ] } ] , \"y\":{} }",
+                 "{ \"x\" : 1.50, \"manifests\" : [{\"a\":[1]},{\"b\":2}] , \"y\":{} }", 2);
+}
+
 static void a_new_train_is_whole(void)
 {
     struct tt_train *train TT_CLEANUP(tt_train_free_cleanup) = new_train();
@@ -656,6 +689,7 @@ int main(void)
         {"changes keep other bytes, indented", changes_keep_other_bytes_indented},
         {"changes keep other bytes, compact", changes_keep_other_bytes_compact},
         {"a change that does not fit changes nothing", a_change_that_does_not_fit_changes_nothing},
+        {"manifests are added in their place", manifests_are_added_in_their_place},
         {"a new train is whole", a_new_train_is_whole},
         {"a bad plan is refused", a_bad_plan_is_refused},
         {"stations are found by text", stations_are_found_by_text},

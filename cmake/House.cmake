@@ -30,6 +30,15 @@ function(tt_unit_test name)
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
 endfunction()
 
+# Gives a program failing_memory.h: of its own code's allocations, any one can be made to fail.
+function(tt_failing_memory target)
+  target_sources(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/unit/failing_memory.c")
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/unit")
+  target_link_libraries(${target} PRIVATE PkgConfig::CJSON)
+  target_link_options(${target} PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
+                      -Wl,--wrap=open_memstream)
+endfunction()
+
 # A fuzz target: fuzz_NAME.c with LLVMFuzzerTestOneInput and a seed corpus in corpus/NAME. Where the build has
 # libFuzzer it fuzzes for a while; elsewhere the same code replays the corpus.
 function(tt_fuzz_target name)
@@ -38,13 +47,15 @@ function(tt_fuzz_target name)
   foreach(known IN LISTS TARGET_KNOWS)
     target_link_libraries(fuzz_${name} PRIVATE tt_${known})
   endforeach()
+  target_sources(fuzz_${name} PRIVATE short_memory.c)
+  tt_failing_memory(fuzz_${name})
   target_link_libraries(fuzz_${name} PRIVATE tt_flags)
   set(corpus "${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}")
   if(TT_FUZZ)
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
     set(work "${CMAKE_CURRENT_BINARY_DIR}/work/${name}")
     file(MAKE_DIRECTORY "${work}")
-    add_test(NAME fuzz.${name} COMMAND fuzz_${name} -max_total_time=${TT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=512
+    add_test(NAME fuzz.${name} COMMAND fuzz_${name} -max_total_time=${TT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=512 -max_len=16384
              -print_final_stats=1 "${work}" "${corpus}")
   else()
     target_sources(fuzz_${name} PRIVATE replay.c)

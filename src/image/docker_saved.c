@@ -5,9 +5,7 @@
 #include "base/hex.h"
 #include "image/layer_scan.h"
 
-enum { HEX_SIZE = 2 * TT_SHA256_SIZE };
-
-static const char ALGORITHM[] = "sha256:";
+enum { HEX_SIZE = 2 * TT_SHA256_SIZE, PREFIX_SIZE = sizeof "sha256:" - 1 };
 
 struct search {
     const struct tt_docker_saved *saved;
@@ -69,7 +67,7 @@ static bool is_unwanted(const struct search *search, const char *path)
     const char *name = slash ? slash + 1 : path;
     bool is_below = false;
     for (size_t i = 0; i < saved->count; i++) {
-        const char *hex = saved->layers[i] + sizeof ALGORITHM - 1;
+        const char *hex = saved->layers[i] + PREFIX_SIZE;
         bool same =
             strncmp(name, hex, HEX_SIZE) == 0 && (name[HEX_SIZE] == '\0' || strcmp(name + HEX_SIZE, ".tar") == 0);
         if (same && i >= saved->first)
@@ -86,7 +84,7 @@ static enum tt_status take(struct search *search, const struct layer_scan_result
     char hex[HEX_SIZE + 1];
     tt_hex_encode(result->digest, TT_SHA256_SIZE, hex);
     for (size_t i = saved->first; i < saved->count; i++) {
-        if (search->found[i] || strcmp(saved->layers[i] + sizeof ALGORITHM - 1, hex) != 0)
+        if (search->found[i] || strcmp(saved->layers[i] + PREFIX_SIZE, hex) != 0)
             continue;
         if (result->status != TT_OK && err)
             *err = result->failure;

@@ -1,1 +1,1 @@
-tt_fuzz_target(audit KNOWS audit)
+tt_fuzz_target(audit KNOWS audit json)

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "short_memory.h"
 #include "statement/envelope.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,8 +29,20 @@ static void write_and_compare(const struct tt_envelope *envelope)
     require(strcmp(envelope->key_id, again.key_id) == 0);
 }
 
+static enum tt_status read_again(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    struct tt_envelope envelope TT_CLEANUP(tt_envelope_clear) = {0};
+    struct tt_buffer json TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = tt_envelope_parse(data, size, "fuzz", &envelope, err);
+    if (status == TT_OK)
+        status = tt_envelope_write(envelope.payload.data, envelope.payload.length, envelope.key_id,
+                                   envelope.signature.data, envelope.signature.length, &json, err);
+    return status;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    short_memory_try(data, size, read_again);
     struct tt_envelope envelope TT_CLEANUP(tt_envelope_clear) = {0};
     struct tt_error err = TT_ERROR_INIT;
     uint8_t digest[TT_SHA512_SIZE];

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "short_memory.h"
 #include "json/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,8 +42,24 @@ static void quote_and_compare(const char *value)
         abort();
 }
 
+static enum tt_status read_again(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    static const struct tt_json_step steps[] = {{.member = "a"}, {.element = 1}};
+    cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+    enum tt_status status = tt_json_parse((const char *)data, size, 10000, "fuzz", &root, err);
+    if (status == TT_OK)
+        status = tt_buffer_append(&text, data, size, err);
+    if (status == TT_OK && cJSON_IsString(root))
+        status = tt_json_quote(&text, root->valuestring, err);
+    else if (status == TT_OK)
+        status = tt_json_put(&text, steps, 2, "0", err);
+    return status;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    short_memory_try(data, size, read_again);
     cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
     const char *text = (const char *)data;
     if (parse(text, size, &root) != TT_OK) {

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "short_memory.h"
 #include "statement/manifest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -69,8 +70,22 @@ static void stop(const uint8_t *data, size_t size)
     require(strcmp(one.station, other.station) == 0 && one.index == other.index && strcmp(one.time, other.time) == 0);
 }
 
+static enum tt_status read_creator(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    struct tt_creator_manifest manifest TT_CLEANUP(tt_creator_manifest_clear) = {0};
+    return tt_creator_manifest_parse(data, size, &manifest, err);
+}
+
+static enum tt_status read_stop(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    struct tt_stop_manifest manifest TT_CLEANUP(tt_stop_manifest_clear) = {0};
+    return tt_stop_manifest_parse(data, size, &manifest, err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    short_memory_try(data, size, read_creator);
+    short_memory_try(data, size, read_stop);
     creator(data, size);
     stop(data, size);
     return 0;

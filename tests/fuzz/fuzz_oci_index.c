@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "image/oci.h"
+#include "short_memory.h"
 #include "json/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -113,8 +114,45 @@ static void check_config(const struct tt_buffer *text)
     demand(oci_manifest_parse_config(child_root, &manifest, NULL) == TT_OK);
 }
 
+static enum tt_status change_index(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    struct oci_descriptor descriptor = some_descriptor();
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = tt_buffer_append(&text, data, size, err);
+    return status == TT_OK ? oci_index_put(&text, "fuzz-tag", &descriptor, err) : status;
+}
+
+static enum tt_status make_child_manifest(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
+    struct oci_manifest manifest TT_CLEANUP(oci_manifest_clear) = {0};
+    struct oci_descriptor descriptor = some_descriptor();
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_buffer child TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = tt_buffer_append(&text, data, size, err);
+    if (status == TT_OK)
+        status = tt_json_parse((const char *)text.data, text.length, OCI_VALUE_LIMIT, "input", &root, err);
+    if (status == TT_OK)
+        status = oci_manifest_parse(root, &manifest, err);
+    return status == TT_OK ? oci_child_manifest(&text, &descriptor, &descriptor, &child, err) : status;
+}
+
+static enum tt_status make_child_config(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    static const char *const command[] = {"run", NULL};
+    static const struct tt_image_settings settings = {.command = command, .created_by = "fuzz"};
+    struct oci_descriptor descriptor = some_descriptor();
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_buffer child TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = tt_buffer_append(&text, data, size, err);
+    return status == TT_OK ? oci_child_config(&text, &descriptor.digest, &settings, &child, err) : status;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    short_memory_try(data, size, change_index);
+    short_memory_try(data, size, make_child_manifest);
+    short_memory_try(data, size, make_child_config);
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
     demand(tt_buffer_append(&text, data, size, NULL) == TT_OK);
     check_index(&text);

@@ -7,6 +7,7 @@
 #include "archive/tar_reader.h"
 #include "archive/tar_writer.h"
 #include "base/buffer.h"
+#include "short_memory.h"
 
 enum { CONTENT_LIMIT = 1 << 20 }; /* holes can be larger than any patience */
 
@@ -116,8 +117,23 @@ static enum tt_status walk(struct memory memory, bool with_skip, struct tt_tar_w
     return status;
 }
 
+static enum tt_status read_again(const uint8_t *data, size_t size, struct tt_error *err)
+{
+    struct memory memory = {.data = data, .size = size, .piece = 100000};
+    struct tt_source source = {.read = memory_read, .skip = memory_skip, .user = &memory};
+    struct tt_tar_reader *reader TT_CLEANUP(tt_tar_reader_free_cleanup) = NULL;
+    const struct tt_entry *entry = NULL;
+    uint8_t piece[3000];
+    size_t got = 0;
+    enum tt_status status = tt_tar_reader_new(&source, "fuzz", &reader, err);
+    while (status == TT_OK && (status = tt_tar_reader_next(reader, &entry, err)) == TT_OK && entry)
+        status = tt_tar_reader_read(reader, piece, sizeof piece, &got, err);
+    return status;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    short_memory_try(data, size, read_again);
     struct memory memory = {.data = data, .size = size, .piece = size % 3 == 0 ? 511 : 100000};
     struct tt_buffer copy TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
     struct tt_sink sink = {.write = buffer_write, .user = &copy};

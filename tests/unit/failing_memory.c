@@ -1,6 +1,7 @@
 #include "failing_memory.h"
 
 #include <cjson/cJSON.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -13,11 +14,13 @@ void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
 char *__real_strdup(const char *text);
+char *__real_strndup(const char *text, size_t most);
 FILE *__real_open_memstream(char **text, size_t *size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t most);
 FILE *__wrap_open_memstream(char **text, size_t *size);
 
 static bool fails(void)
@@ -51,6 +54,11 @@ char *__wrap_strdup(const char *text)
     return fails() ? NULL : __real_strdup(text);
 }
 
+char *__wrap_strndup(const char *text, size_t most)
+{
+    return fails() ? NULL : __real_strndup(text, most);
+}
+
 FILE *__wrap_open_memstream(char **text, size_t *size)
 {
     return fails() ? NULL : __real_open_memstream(text, size);
@@ -67,4 +75,9 @@ bool failing_memory_disarm(void)
 {
     atomic_store(&left, 0);
     return atomic_load(&came);
+}
+
+unsigned long failing_memory_count(void)
+{
+    return ULONG_MAX - atomic_load(&left);
 }

@@ -1,5 +1,5 @@
 /* Memory that runs out on demand: the allocations of this project's own code are counted, and the one asked for fails.
- * The program is linked with --wrap for each of them (out_of_memory.cmake). */
+ * The program is linked with --wrap for each of them (tt_failing_memory in cmake/House.cmake). */
 #ifndef TT_TESTS_UNIT_FAILING_MEMORY_H
 #define TT_TESTS_UNIT_FAILING_MEMORY_H
 
@@ -9,5 +9,7 @@
 void failing_memory_arm(unsigned long nth);
 /* Nothing fails any more. True when that allocation came. */
 bool failing_memory_disarm(void);
+/* How many allocations there were since ULONG_MAX was armed. */
+unsigned long failing_memory_count(void);
 
 #endif

@@ -1,0 +1,1 @@
+tt_fuzz_target(trust_file KNOWS trust crypto)

@@ -29,6 +29,16 @@ bool tt_tar_has_tags(const void *headers, size_t length)
     return contains(headers, length, "\xF3\xA0\x80") || contains(headers, length, "\xF3\xA0\x81");
 }
 
+bool tt_tar_has_overlay(const void *headers, size_t length)
+{
+    static const char *const names[] = {"xattr.trusted.", "xattr.user.overlay.", "xattr.user.fuseoverlayfs.",
+                                        "xattr.user.containers."};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (contains(headers, length, names[i]))
+            return true;
+    return false;
+}
+
 /* Octal digits, or UINT64_MAX: other forms stand for sizes that no header has, and few sparse files. */
 static uint64_t octal(const uint8_t *field)
 {

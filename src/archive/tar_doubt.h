@@ -21,4 +21,8 @@ TT_MUST_USE enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, i
  * libarchive tries on names drops them without a word. */
 bool tt_tar_has_tags(const void *headers, size_t length);
 
+/* Whether an extended attribute is in the headers that overlay file systems take for a word of their own, and engines
+ * set as it comes: that a folder hides what lies below it, or shows another one instead, or whose a file is. */
+bool tt_tar_has_overlay(const void *headers, size_t length);
+
 #endif

@@ -391,6 +391,11 @@ bool tt_tar_reader_is_absolute(const struct tt_tar_reader *reader)
     return reader->is_absolute;
 }
 
+bool tt_tar_reader_has_overlay(const struct tt_tar_reader *reader)
+{
+    return tt_tar_has_overlay(reader->headers.data, reader->headers.length);
+}
+
 off_t tt_tar_reader_offset(const struct tt_tar_reader *reader)
 {
     return reader->is_sparse ? -1 : (off_t)reader->offset;

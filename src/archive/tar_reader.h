@@ -43,6 +43,9 @@ TT_MUST_USE enum tt_status tt_tar_reader_next(struct tt_tar_reader *reader, cons
  * paths; archives that people hand around have no reason to. */
 bool tt_tar_reader_is_absolute(const struct tt_tar_reader *reader);
 
+/* Whether the current entry comes with what only an overlay file system should write (tar_doubt.h). */
+bool tt_tar_reader_has_overlay(const struct tt_tar_reader *reader);
+
 /* Up to `capacity` bytes of the current entry's content; *ret_length 0 at its end. Holes of sparse files are zeros. */
 TT_MUST_USE enum tt_status tt_tar_reader_read(struct tt_tar_reader *reader, void *data, size_t capacity,
                                               size_t *ret_length, struct tt_error *err);

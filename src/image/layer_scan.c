@@ -104,6 +104,9 @@ static enum tt_status walk(struct scan *scan, const struct tt_layer_visitor *vis
         enum tt_status status = tt_tar_reader_next(scan->reader, &entry, err);
         if (status != TT_OK || !entry)
             return status;
+        if (tt_tar_reader_has_overlay(scan->reader))
+            return tt_error_set(err, TT_TAMPERED, "%s: '/%.300s' has extended attributes of an overlay file system",
+                                scan->input->what, entry->path);
         status = visitor->entry(visitor->user, entry, err);
         if (status != TT_OK)
             return err ? tt_error_context(err, "%s", scan->input->what) : status;

@@ -220,6 +220,11 @@ static enum tt_status take_entry(struct scan *scan, const struct tt_entry *entry
                             "%s: '%.300s' lies in a folder whose name starts with '.wh.', which stands for a removed "
                             "file",
                             scan->what, entry->path);
+    if (tt_tar_reader_has_overlay(scan->reader) && (entry->path[0] == '\0' || oci_tree_wants(entry->path)))
+        return tt_error_set(err, TT_MALFORMED,
+                            "%s: '/%.300s' has extended attributes of an overlay file system, which may hide or show "
+                            "other files there",
+                            scan->what, entry->path);
     if (strncmp(name, ".wh.", 4) == 0)
         return take_whiteout(scan, entry->path, name, err);
     if (entry->path[0] != '\0')

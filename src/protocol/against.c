@@ -117,7 +117,7 @@ static bool is_elsewhere(const char *path)
 }
 
 /* A program of the image below: no option, and no way around by "..". */
-static bool is_program(const char *word)
+bool against_is_program(const char *word)
 {
     if (word[0] == '\0' || word[0] == '-')
         return false;
@@ -139,7 +139,7 @@ static bool runs_definition(char *const *words, size_t count, const struct tt_tr
 {
     if (count == 0 || count > 2 || !is_definition_file(train, words[count - 1]))
         return false;
-    return count == 1 || is_program(words[0]);
+    return count == 1 || against_is_program(words[0]);
 }
 
 /* Either half may be the master's; what is the train's own runs a file of the definition. `theirs` without words: there

@@ -28,6 +28,9 @@ TT_MUST_USE enum tt_status against_check_image(struct tt_image *image, const str
                                                const char *platform, tt_check_sink sink, void *user,
                                                struct tt_error *err);
 
+/* Whether a train's command may begin with this word: see seal. */
+bool against_is_program(const char *word);
+
 /* The one or the other: against the image `master` or, where that is NULL, the layers in the creator's manifest. TT_OK
  * when there is neither. */
 TT_MUST_USE enum tt_status against_check(struct tt_image *image, const struct tt_train *train, const char *master,

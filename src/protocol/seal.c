@@ -10,6 +10,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "protocol/against.h"
 #include "protocol/chain.h"
 #include "protocol/content.h"
 #include "protocol/file_list.h"
@@ -109,6 +110,11 @@ static enum tt_status choose_entry_point(struct seal *seal, struct tt_error *err
         return tt_error_set(err, TT_USAGE, "%s has none of the usual entry points; name one with --entry-point",
                             seal->options->definition);
     const struct tt_entry *entry = tt_file_set_entry(seal->definition, found);
+    if (seal->options->interpreter && !against_is_program(seal->options->interpreter))
+        return tt_error_set(err, TT_USAGE,
+                            "the interpreter '%s' is no program of the base image: name it alone, or by its absolute "
+                            "path, outside of what the train brings along",
+                            seal->options->interpreter);
     if (!seal->options->interpreter && !(entry->mode & 0111))
         return tt_error_set(err, TT_USAGE,
                             "/%s is not executable: make it so (chmod +x), or name what runs it with --interpreter",

@@ -282,6 +282,22 @@ class OwnLayers(AgainstCase):
         lower = oci.Layer(self.pax_tar("opt/pht_results/x", {"path": "opt/pht_results/./../../etc/passwd"}))
         self.differs(self.train(lower), [".."], 3)
 
+    def test_words_of_an_overlay_file_system(self):
+        """An engine sets extended attributes as they come: these hide or redirect what the master has in /opt."""
+        for path in ("opt", "opt/pht_results", "opt/pht_results/x", "."):
+            for name in ("SCHILY.xattr.trusted.overlay.redirect", "SCHILY.xattr.trusted.overlay.opaque",
+                         "SCHILY.xattr.user.overlay.opaque", "SCHILY.xattr.user.fuseoverlayfs.opaque",
+                         "SCHILY.xattr.user.containers.override_stat"):
+                with self.subTest(path, name=name):
+                    layer = oci.Layer(self.pax_tar(path, {name: "y"}, tarfile.DIRTYPE), "gzip")
+                    self.differs(self.train(hidden=[layer]), ["extended attributes"], 3)
+        other = oci.Layer(self.pax_tar("opt/pht_results", {"SCHILY.xattr.user.mime": "y"}, tarfile.DIRTYPE))
+        self.holds(self.train(hidden=[other]))
+        below = oci.Layer(self.pax_tar("var/lib/inner", {"SCHILY.xattr.trusted.overlay.opaque": "y"}, tarfile.DIRTYPE))
+        master = self.master_of([oci.SYSTEM, UPPER, below], name="inner")
+        self.holds(self.train(below=[oci.SYSTEM, UPPER, below]), master)
+        self.differs(self.train(hidden=[below]), ["extended attributes"])
+
     @staticmethod
     def pax_tar(name, headers, kind=tarfile.REGTYPE):
         out = io.BytesIO()
@@ -418,6 +434,11 @@ class Sealed(AgainstCase):
         self.holds(train)
         says = self.good("verify", "--json", train, pin=None)
         self.assertTrue({"base-layers", "own-layers", "command"} <= {check["name"] for check in says["checks"]}, says)
+        for program in ("-c", "/opt/pht_train/main.sh", "bin/sh", "/bin/../bin/sh", ""):
+            with self.subTest(program):
+                self.refused(2, ["interpreter"], "seal", "--definition", f"{self.work}/definition", "--base",
+                             f"oci:{self.master.path}", "--creator", "me", "--stop", f"alpha={self.work}/alpha.pem",
+                             f"--interpreter={program}", f"oci:{self.work}/other", key="creator", module="/nonexistent.so")
         train.push([fs.file("etc/passwd", b"x")])
         self.refused(4, ["/etc/passwd"], "verify", train, pin=None)
         self.differs(train, ["/etc/passwd"])

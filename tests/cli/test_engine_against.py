@@ -3,6 +3,7 @@ layers comes to."""
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -167,6 +168,32 @@ class Docker(InAnyEngine, AgainstCase):
                 self.engine.clear()
                 self.load(hidden=layers)
                 self.differs(["link", "/opt/pht_results/sub"])
+
+    def test_words_of_an_overlay_file_system(self):
+        """Docker sets extended attributes as they come: this one would hide what the master has in /opt."""
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w:", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo("opt")
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            info.pax_headers = {"SCHILY.xattr.trusted.overlay.opaque": "y"}
+            archive.addfile(info)
+        self.load(hidden=[out.getvalue()])
+        self.good("verify", self.name, pin=None)
+        self.differs(["/opt", "extended attributes"])
+
+    def test_nothing_to_compare_with(self):
+        """18: an image of which the engine names no layers."""
+        self.load()
+        with engines.LyingDaemon(self.engine) as lying:
+            self.client = lying
+            lying.on("GET /images/master*/json", proxy.edited_body(
+                lambda body: json.dumps({**json.loads(body), "RootFS": {"Type": "layers"}}).encode()))
+            self.differs(["has no layers", "nothing"])
+            lying.forget()
+            lying.on(f"GET /images/{self.name}*/json", proxy.edited_body(
+                lambda body: json.dumps({**json.loads(body), "RootFS": None}).encode()))
+            self.differs(["is not built on", "missing"])
+            self.client = self.engine
 
     def test_run(self):
         code = fs.file("", b"#!/bin/sh\necho 1 > /opt/pht_results/one\n", 0o755)

@@ -5,7 +5,7 @@ _traintoken() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local common='--json --quiet --verbose --platform --help'
     local provision='--module --pin-fd --last-pin-try --json --quiet --verbose --help'
-    local key='--key --module --key-loader --pin-fd --last-pin-try' station='--station --state --again'
+    local audit='--audit --audit-log' key='--key --module --key-loader --pin-fd --last-pin-try' station='--station --state --again'
     local command='' options i
 
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -14,7 +14,7 @@ _traintoken() {
             command=${COMP_WORDS[i]}
             break
             ;;
-        key | token)
+        key | token | audit)
             command=${COMP_WORDS[i]}
             ((i + 1 >= COMP_CWORD)) || command="$command ${COMP_WORDS[i + 1]}"
             break
@@ -33,7 +33,7 @@ _traintoken() {
     fi
 
     case $previous in
-    --module | --policy | --verify | --public-key | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
+    --module | --policy | --verify | --public-key | --audit | --checkpoint | --token-file | --robot-file | --ca-file | --query | --config | --file-list | --entry-point | --env-file | --log | --volume)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -77,6 +77,14 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'linux/amd64 linux/arm64' -- "$current")
         return
         ;;
+    --audit-log)
+        mapfile -t COMPREPLY < <(compgen -W 'file syslog journald' -- "$current")
+        return
+        ;;
+    --event)
+        mapfile -t COMPREPLY < <(compgen -W 'begin key trust decision end trail recovered' -- "$current")
+        return
+        ;;
     --key-loader)
         mapfile -t COMPREPLY < <(compgen -W 'auto libp11 provider engine' -- "$current")
         return
@@ -100,20 +108,20 @@ _traintoken() {
     esac
 
     case $command in
-    '') options='pre-run post-run run pull push verify inspect seal results clean doctor token key --version --help' ;;
-    pre-run) options="$common $key $station" ;;
-    post-run) options="$common $key $station --base --config --rebase" ;;
+    '') options='pre-run post-run run pull push verify inspect seal results clean doctor token key audit --version --help' ;;
+    pre-run) options="$common $key $audit $station" ;;
+    post-run) options="$common $key $audit $station --base --config --rebase" ;;
     run)
-        options="$common $key $station --base --against --pull --push --env --env-file --volume --network --gpus --memory --cpus"
+        options="$common $key $audit $station --base --against --pull --push --env --env-file --volume --network --gpus --memory --cpus"
         options="$options --timeout --log"
         ;;
     pull | push) options=$common ;;
     clean) options="$common --dry-run" ;;
-    doctor) options="${common/--platform /} $key --station --state --image --policy" ;;
+    doctor) options="${common/--platform /} $key $audit --station --state --image --policy" ;;
     verify) options="$common --against" ;;
     inspect) options=$common ;;
     seal)
-        options="$common $key --definition --query --base --creator --stop --id --entry-point --interpreter"
+        options="$common $key $audit --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"
         ;;
     token) options='list init set-pin --help' ;;
@@ -121,25 +129,32 @@ _traintoken() {
     'token init') options="$provision --label --so-pin-fd --erase --yes" ;;
     'token set-pin') options="$provision --so --unlock --new-pin-fd" ;;
     key) options='generate import list show rename delete check export attest enrol --help' ;;
-    'key generate') options="$provision --label --id --bits --always-authenticate --allow-mechanisms" ;;
+    'key generate') options="$provision $audit --label --id --bits --always-authenticate --allow-mechanisms" ;;
     'key import')
-        options="$provision --label --id --always-authenticate --allow-mechanisms --file-pin-fd --shred"
+        options="$provision $audit --label --id --always-authenticate --allow-mechanisms --file-pin-fd --shred"
         ;;
     'key list' | 'key show') options=$provision ;;
     'key rename') options="$provision --label --id" ;;
     'key delete') options="$provision --yes" ;;
-    'key check') options="$provision --policy" ;;
+    'key check') options="$provision $audit --policy" ;;
     'key enrol')
         options="$provision --vault --vault-path --vault-field --vault-kv --central --station --token-file --robot-file"
         options="$options --ca-file --replace --dry-run"
         ;;
-    'key export') options="$provision --format --subject --days --key-loader --login --output -o --force" ;;
-    'key attest') options="$provision --note --output -o --force --verify --public-key" ;;
-    results) options="$common $key --output -o --unfinished" ;;
+    'key export') options="$provision $audit --format --subject --days --key-loader --login --output -o --force" ;;
+    'key attest') options="$provision $audit --note --output -o --force --verify --public-key" ;;
+    audit) options='verify show checkpoint rotate --help' ;;
+    'audit verify') options="--json --quiet --verbose --help --checkpoint --public-key --alone" ;;
+    'audit show') options="--json --quiet --verbose --help --train --since --event --status --key --alone" ;;
+    'audit checkpoint') options="--json --quiet --verbose --help $key --output -o --alone" ;;
+    'audit rotate') options='--json --quiet --verbose --help' ;;
+    results) options="$common $key $audit --output -o --unfinished" ;;
     esac
 
-    if [[ -z $command || $command == key || $command == token || $command == doctor || $current == -* ]]; then
+    if [[ -z $command || $command == key || $command == token || $command == audit || $command == doctor || $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    elif [[ $command == 'audit '* ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
     elif [[ $command == 'key import' ]]; then
         mapfile -t COMPREPLY < <(compgen -f -W 'pkcs11:' -- "$current")
         [[ ${COMPREPLY[0]-} != *: ]] || compopt -o nospace

@@ -1,8 +1,9 @@
 # fish completion for traintoken
 
-set -l commands pre-run post-run run pull push verify inspect seal results clean doctor token key
-set -l with_key pre-run post-run run seal results doctor
-set -l with_pin pre-run post-run run seal results doctor key token
+set -l commands pre-run post-run run pull push verify inspect seal results clean doctor token key audit
+set -l with_key pre-run post-run run seal results doctor checkpoint
+set -l with_audit pre-run post-run run seal results doctor generate import check export attest
+set -l with_pin pre-run post-run run seal results doctor key token checkpoint
 set -l making generate import
 set -l at_station pre-run post-run run doctor
 
@@ -53,7 +54,7 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a key -d 
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from check" -a check -d 'Can it serve a station?'
 complete -c traintoken -n "__fish_seen_subcommand_from key" -a pkcs11:
 
-complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token doctor" -a '(__traintoken_images)'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token doctor audit" -a '(__traintoken_images)'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s q -l quiet -d 'Only errors on standard error'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s v -l verbose -d 'Say more'
@@ -125,3 +126,18 @@ complete -c traintoken -n "__fish_seen_subcommand_from seal" -l file-list -r -F 
 
 complete -c traintoken -n "__fish_seen_subcommand_from results" -s o -l output -r -a '(__fish_complete_directories)' -d 'Folder to make'
 complete -c traintoken -n "__fish_seen_subcommand_from results" -l unfinished -d 'Open what there is before the last stop'
+
+complete -c traintoken -n "__fish_seen_subcommand_from $with_audit" -l audit -r -F -d 'Audit trail that is written to'
+complete -c traintoken -n "__fish_seen_subcommand_from $with_audit" -l audit-log -x -a 'file syslog journald' -d 'Where it is copied to'
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a audit -d 'Verify, show and rotate audit trails'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and not __fish_seen_subcommand_from verify show checkpoint rotate" -a 'verify show checkpoint rotate'
+complete -c traintoken -n "__fish_seen_subcommand_from audit" -F
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from verify" -l checkpoint -r -F -d 'What the trail must go on from'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from verify" -l public-key -r -F -d 'Key that signed the checkpoint'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and not __fish_seen_subcommand_from rotate" -l alone -d 'This file only'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from show" -l train -x -d 'Only of this train'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from show" -l since -x -d 'Only from then on'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from show" -l event -x -a 'begin key trust decision end trail recovered' -d 'Only these'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from show" -l status -x -d 'Only with this outcome'
+complete -c traintoken -n "__fish_seen_subcommand_from audit; and __fish_seen_subcommand_from show" -l key -x -d 'Only of this key'
+complete -c traintoken -n "__fish_seen_subcommand_from checkpoint" -s o -l output -r -F -d 'File to write'

@@ -12,7 +12,7 @@ from support import files as fs
 from support import oci
 from support.station import Case, flipped, sample_at
 
-MASTER = {"Env": ["PATH=/usr/bin:/bin", "LANG=C"], "User": "train", "WorkingDir": "/work", "Labels": {"kept": "yes", "empty": ""},
+MASTER = {"Env": ["PATH=/usr/bin:/bin", "LANG=C"], "User": "train", "WorkingDir": "/task", "Labels": {"kept": "yes", "empty": ""},
           "ExposedPorts": {"80/tcp": {}}, "Volumes": {"/data": {}}, "StopSignal": "SIGINT", "OnBuild": ["RUN true"],
           "Shell": ["/bin/sh", "-c"], "Healthcheck": {"Test": ["CMD", "/bin/true"], "Interval": 30000000000},
           "Cmd": ["/bin/sh"]}
@@ -362,7 +362,7 @@ class Settings(AgainstCase):
                     [*env, "PATH=/usr/bin:/bin"], [*env, "LANG=D"], ["LANG=D", *env], [*env, "NAME"], [*env, ""],
                     [*env, "TERM=x"], [*env, "container=other"], [*env, "path=x"], [*env, "PATH =x"]],
             "User": [None, "root", "0", "train:root"],
-            "WorkingDir": [None, "/", "/opt/pht_results", "/work/"],
+            "WorkingDir": [None, "/", "/opt/pht_results", "/task/"],
             "Volumes": [None, {}, {"/data": {}, "/opt/pht_results": {}}, {"/opt": {}}, {"/data": {"x": 1}}],
             "ExposedPorts": [None, {"81/tcp": {}}, {"80/tcp": {}, "81/tcp": {}}],
             "Labels": [None, {"kept": "no", "empty": ""}, {"kept": "yes"}, {"kept": "yes", "empty": "", "new": ""}],
@@ -386,7 +386,7 @@ class Settings(AgainstCase):
                             ("Env", ["A=" + str(place) for place in range(3000)])):
             with self.subTest(name, value=str(value)[:40]):
                 self.differs(self.with_config(**{name: value}), [name], 3)
-        self.differs(self.with_config(WorkingDir=["/work"]), ["WorkingDir"])
+        self.differs(self.with_config(WorkingDir=["/task"]), ["WorkingDir"])
         self.differs(self.with_config(User=["train"]), ["User"])
 
     def test_other_platforms(self):

@@ -27,6 +27,16 @@ static void print(struct output *output, const char *command, const char *done, 
     output_result(output, command, object);
 }
 
+/* A key that is made stays, also where that can no longer be recorded: that it would be tried is. */
+static enum tt_status end(struct provision *token, const struct tt_key_object *key, enum tt_status status,
+                          struct tt_error *err)
+{
+    enum tt_status recorded = provision_end(token, status, err);
+    if (status == TT_OK && recorded != TT_OK)
+        (void)tt_error_context(err, "the key '%s' is in token '%s' now, but", key->label, token->label);
+    return recorded;
+}
+
 /* --label and --id of a new key. The id's memory is the caller's. */
 static enum tt_status take_names(const char *label, const char *id, struct tt_key_wish *wish, unsigned char **ret_id,
                                  struct tt_error *err)
@@ -78,7 +88,7 @@ static enum tt_status generate(struct output *output, const struct generate_opti
         status = provision_login(&options->provision, true, &token, err);
     if (status == TT_OK)
         status = tt_key_generate(token.session, &wish, bits, token.pin, &key, &probe, err);
-    status = provision_end(&token, status, err);
+    status = end(&token, &key, status, err);
     if (status == TT_OK)
         print(output, "key generate", "made", &token, &key, &probe, NULL);
     return status;
@@ -175,7 +185,7 @@ static enum tt_status import(struct output *output, const struct import_options 
         status = provision_login(&options->provision, true, &token, err);
     if (status == TT_OK)
         status = tt_key_import(token.session, &wish, file.key, token.pin, &key, &probe, err);
-    status = provision_end(&token, status, err);
+    status = end(&token, &key, status, err);
     if (status != TT_OK)
         return status;
     tt_log(TT_LOG_WARNING,

@@ -445,6 +445,35 @@ class Content(ManifestCase):
             said["predicate"]["results"]["files"] += 1
         self.breaks(manifest.replaced(signed_at(1), 1, add, pool_key("alpha")), ["/opt/pht_results has", "alpha"])
 
+        def link(said):
+            drop(said)
+            said["predicate"]["results"]["links"] += 1
+        self.breaks(manifest.replaced(signed_at(1), 1, link, pool_key("alpha")), ["/opt/pht_results has", "alpha"])
+
+        for query in (None, {"sha512": "0" * 128}):
+            def other_query(said, query=query):
+                del said["predicate"]["definition"]["entries"]
+                said["predicate"]["query"] = query
+            opt = manifest.replaced(signed_at(0), 0, other_query, pool_key("creator"))
+            self.breaks(opt, ["query", "creator"], station="alpha", public=False, base=opt)
+
+    def test_the_last_of_a_list_is_missing(self):
+        def add(said):
+            made = manifest.listing({path: fs.file(path) for path in ("r/a", "r/b")}, "r", {"a": b"", "b": b""})
+            said["predicate"]["results"] = made
+            said["subject"][0]["digest"]["sha512"] = made["list_sha512"]
+        opt = manifest.replaced(signed_at(1), 1, add, pool_key("alpha"))
+        opt = {path: entry for path, entry in opt.items() if not path.startswith("opt/pht_results/")}
+        opt["opt/pht_results/a"] = fs.file("opt/pht_results/a", bytes(32))
+        self.breaks(opt, ["/opt/pht_results/b", "not in the train"])
+
+    def test_texts_have_a_limit(self):
+        for steps in (("creator", "id"), ("train",)):
+            said = manifest.statement_of(manifest.manifests_of(signed_at(1))[0])
+            changed = changed_at(said, ("predicate", *steps), "x" * 5000)
+            self.breaks(manifest.replaced(signed_at(1), 0, lambda _, changed=changed: changed, pool_key("creator")),
+                        ["too long"], 3)
+
     def test_the_configuration_changed(self):
         for steps, value in ((("@id",), "another"), (("creator", "id"), "researcher-2")):
             with self.subTest(member=steps):
@@ -649,7 +678,13 @@ class Files(ManifestCase):
         opt = signed_at(1)
         link = opt["opt/pht_results/last"]
         self.assertEqual(link.kind, fs.SYMLINK)
-        self.breaks(opt | {link.path: link.with_(target="one.csv")}, ["/opt/pht_results/last", "another link"])
+        for target in ("one.csv", "aleph.csv"):
+            self.breaks(opt | {link.path: link.with_(target=target)}, ["/opt/pht_results/last", "another link"])
+        self.breaks(opt | {link.path: fs.file(link.path, bytes(32), 0)}, ["/opt/pht_results/last", "mode"])
+        self.breaks(opt | {link.path: fs.hardlink(link.path, "opt/pht_results/alpha.csv")},
+                    ["/opt/pht_results/", "in the signed manifest"])
+        self.breaks(opt | {"opt/pht_results/one.csv": fs.symlink("opt/pht_results/one.csv", "oo.csv")},
+                    ["/opt/pht_results/one.csv", "another link"])
         more = opt | {"opt/pht_results/zz": fs.symlink("opt/pht_results/zz", "one.csv")}
         self.breaks(more, ["/opt/pht_results/zz", "not in the signed manifest"])
         self.breaks({path: entry for path, entry in opt.items() if path != link.path},

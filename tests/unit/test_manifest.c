@@ -186,6 +186,25 @@ static void borders_of_slots_do_not_matter(void)
     CU_ASSERT_EQUAL(found.files, COUNT);
 }
 
+/* The second file's header, then the third one's path, is cut by the end of a slot. */
+static void what_is_cut_is_put_together(void)
+{
+    enum { SLOT = 256 * 1024, HEADER = 24, CUT = 10 };
+    static char first[SLOT - HEADER - 1 - CUT + 1];
+    static char second[SLOT - (HEADER - CUT) - 1 - HEADER - CUT + 1];
+    memset(first, 'x', sizeof first - 1);
+    memset(second, 'y', sizeof second - 1);
+    const struct piece pieces[] = {{"opt/x/a", TT_ENTRY_FILE, first, 1},
+                                   {"opt/x/b", TT_ENTRY_FILE, second, 1},
+                                   {"opt/x/cccccccccccccccccccc", TT_ENTRY_FILE, "z", 1}};
+    struct tt_manifest_entry entries[] = {make_entry("a", TT_MANIFEST_FILE, 0640, first),
+                                          make_entry("b", TT_MANIFEST_FILE, 0640, second),
+                                          make_entry("cccccccccccccccccccc", TT_MANIFEST_FILE, 0640, "z")};
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = list_pieces(pieces, 3);
+    struct tt_manifest_list listed TT_CLEANUP(tt_manifest_list_clear) = make_list(entries, 3);
+    CU_ASSERT_EQUAL(tt_manifest_list_compare(&listed, &found, "opt/x", "nobody", NULL), TT_OK);
+}
+
 static void content_that_is_missing_is_noticed(void)
 {
     struct content_listing *listing TT_CLEANUP(content_listing_free_cleanup) = NULL;
@@ -315,6 +334,7 @@ int main(void)
         {"long lists are digests", long_lists_are_digests},
         {"what comes by is listed", what_comes_by_is_listed},
         {"borders of slots do not matter", borders_of_slots_do_not_matter},
+        {"what is cut is put together", what_is_cut_is_put_together},
         {"content that is missing is noticed", content_that_is_missing_is_noticed},
         {"the creator's is read as written", the_creators_is_read_as_written},
         {"entries need room", entries_need_room},

@@ -35,6 +35,36 @@ static void require_difference(struct tt_manifest_list *list)
     require(tt_manifest_list_compare(&shorter, list, "a", "b", &err) == TT_TAMPERED);
 }
 
+/* Whatever changed in an entry, it is named, and so is another order. */
+static void require_changes(struct tt_manifest_list *list)
+{
+    size_t bytes = list->entry_count * sizeof *list->entries;
+    if (list->entry_count == 0)
+        return;
+    struct tt_manifest_entry *entries = malloc(bytes);
+    require(entries != NULL);
+    for (int change = 0; change < 6; change++) {
+        struct tt_manifest_list changed = *list;
+        struct tt_error err = TT_ERROR_INIT;
+        memcpy(entries, list->entries, bytes);
+        changed.entries = entries;
+        changed.sha512[0] ^= 1;
+        struct tt_manifest_entry *last = &entries[list->entry_count - 1];
+        const struct tt_manifest_entry first = entries[0];
+        last->mode ^= change == 0;
+        last->size ^= change == 1;
+        last->sha512[3] ^= change == 2;
+        last->kind = change == 3 && last->kind == TT_MANIFEST_FILE ? TT_MANIFEST_SYMLINK : last->kind;
+        changed.is_explicit = change != 4;
+        if (change == 5) {
+            entries[0] = *last;
+            *last = first;
+        }
+        require(tt_manifest_list_compare(list, &changed, "a", "b", &err) == TT_TAMPERED && err.message[0]);
+    }
+    free(entries);
+}
+
 static void creator(const uint8_t *data, size_t size)
 {
     struct tt_creator_manifest one TT_CLEANUP(tt_creator_manifest_clear) = {0};
@@ -49,6 +79,7 @@ static void creator(const uint8_t *data, size_t size)
     require(tt_creator_manifest_parse(payload.data, payload.length, &other, &err) == TT_OK);
     require_same_list(&one.definition, &other.definition);
     require_difference(&one.definition);
+    require_changes(&one.definition);
     require(strcmp(one.creator, other.creator) == 0 && one.stop_count == other.stop_count &&
             one.layer_count == other.layer_count && !one.train == !other.train && !one.base == !other.base);
 }
@@ -67,6 +98,7 @@ static void stop(const uint8_t *data, size_t size)
     require(tt_stop_manifest_parse(payload.data, payload.length, &other, &err) == TT_OK);
     require_same_list(&one.results, &other.results);
     require_difference(&one.results);
+    require_changes(&one.results);
     require(strcmp(one.station, other.station) == 0 && one.index == other.index && strcmp(one.time, other.time) == 0);
 }
 

@@ -217,6 +217,11 @@ class OwnLayers(AgainstCase):
             "a hard link to a file system's own": ([fs.hardlink("opt/pht_results/x", ".wh..wh.plnk/1")], "/opt/pht_results/x"),
             "a hard link at the root": ([fs.hardlink("etc/passwd", "opt/pht_results/x")], "/etc/passwd"),
             "opt is a link": ([fs.symlink("opt", "usr")], "/opt"),
+            "the configuration is a link": ([fs.symlink("opt/train_config.json", "x")], "/opt/train_config.json"),
+            "the key file is a folder": ([fs.folder("opt/user_sym_key.key")], "/opt/user_sym_key.key"),
+            "the definition is a link": ([fs.symlink("opt/pht_train", "/usr")], "/opt/pht_train"),
+            "the results are a file": ([fs.file("opt/pht_results", b"x")], "/opt/pht_results"),
+            "a removal that is a folder": ([fs.folder("opt/pht_results/.wh.x")], "/opt/pht_results/.wh.x"),
             "opt is a file": ([fs.file("opt", b"x")], "/opt"),
         }
         for name, (entries, words) in cases.items():

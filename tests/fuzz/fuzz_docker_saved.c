@@ -9,6 +9,7 @@
 #include "base/hex.h"
 #include "crypto/digest.h"
 #include "image/docker_saved.h"
+#include "image/layer_scan.h"
 #include "protocol/layer_rules.h"
 
 enum { FILES = 6, TEXT = 7 + 2 * TT_SHA256_SIZE + 1, CONTENT_LIMIT = 1 << 22 };
@@ -130,6 +131,35 @@ static enum tt_status visit(struct memory memory, const char *const *layers, siz
     return status;
 }
 
+static enum tt_status memory_skip(void *user, uint64_t length, struct tt_error *err)
+{
+    (void)err;
+    struct memory *memory = user;
+    size_t used = memory->size < length ? memory->size : (size_t)length;
+    memory->data += used;
+    memory->size -= used;
+    return TT_OK;
+}
+
+/* As a layer of a layout: what is passed over changes nothing. */
+static enum tt_status scan(struct memory memory, bool unhashed)
+{
+    struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = NULL;
+    struct layer_scan_result result = {.status = TT_OK};
+    struct layer_scan_input input = {.what = "fuzz",
+                                     .source = {.read = memory_read, .skip = memory_skip, .user = &memory},
+                                     .compression =
+                                         unhashed ? TT_COMPRESSION_NONE : tt_compression_of(memory.data, memory.size),
+                                     .algorithm = TT_SHA256,
+                                     .unhashed = unhashed};
+    demand(layer_rules_new(0, 1, &rules, NULL) == TT_OK);
+    struct tt_layer_visitor visitor = layer_rules_visitor(rules);
+    enum tt_status status = layer_scan(&input, &visitor, &result, NULL);
+    demand(status == TT_OK || status == TT_MALFORMED);
+    demand(result.is_hashed || unhashed || status != TT_OK || result.status != TT_OK);
+    return status == TT_OK ? result.status : status;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct memory memory = {.data = data, .size = size, .piece = size % 3 == 0 ? 511 : 100000};
@@ -144,6 +174,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         demand(visit(memory, layers, i, i + 1) == visit(other, layers, i, i + 1));
     }
     visit(memory, layers, 0, count);
+    if (tt_compression_of(data, size) == TT_COMPRESSION_NONE)
+        demand((scan(memory, true) == TT_OK) == (scan(memory, false) == TT_OK));
+    else
+        (void)!scan(memory, false);
     demand(visit(memory, layers, count, count + 1) != TT_OK);
     return 0;
 }

@@ -6,7 +6,7 @@ _traintoken() {
     local common='--json --quiet --verbose --platform --help'
     local provision='--module --pin-fd --last-pin-try --json --quiet --verbose --help'
     local audit='--audit --audit-log' key='--key --module --key-loader --pin-fd --last-pin-try' station='--station --state --again'
-    local command='' options i
+    local trust='--trust --trust-train-keys --require-manifest' command='' options i
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -14,7 +14,7 @@ _traintoken() {
             command=${COMP_WORDS[i]}
             break
             ;;
-        key | token | audit)
+        key | token | audit | trust)
             command=${COMP_WORDS[i]}
             ((i + 1 >= COMP_CWORD)) || command="$command ${COMP_WORDS[i + 1]}"
             break
@@ -43,7 +43,7 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen "$kind" -- "$current")
         return
         ;;
-    --state | --definition)
+    --state | --definition | --trust)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
@@ -89,17 +89,17 @@ _traintoken() {
         mapfile -t COMPREPLY < <(compgen -W 'auto libp11 provider engine' -- "$current")
         return
         ;;
-    --key | --builder-key)
+    --key | --builder-key | --token)
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -W 'pkcs11:' -- "$current")
         return
         ;;
-    --base | --against | --image)
+    --base | --against | --image | --from)
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -W 'oci: docker-daemon:' -- "$current")
         return
         ;;
-    --station | --creator | --id | --stop | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days | --vault-path | --vault-field)
+    --valid-from | --valid-until | --station | --creator | --id | --stop | --interpreter | --network | --memory | --cpus | --timeout | --subject | --days | --vault-path | --vault-field)
         return
         ;;
     --pin-fd | --so-pin-fd | --new-pin-fd | --file-pin-fd | --label | --allow-mechanisms)
@@ -108,22 +108,30 @@ _traintoken() {
     esac
 
     case $command in
-    '') options='pre-run post-run run pull push verify inspect seal results clean doctor token key audit --version --help' ;;
-    pre-run) options="$common $key $audit $station" ;;
-    post-run) options="$common $key $audit $station --base --config --rebase" ;;
+    '') options='pre-run post-run run pull push verify inspect seal results clean doctor trust token key audit --version --help' ;;
+    pre-run) options="$common $key $audit $station $trust" ;;
+    post-run) options="$common $key $audit $station $trust --base --config --rebase" ;;
     run)
         options="$common $key $audit $station --base --against --pull --push --env --env-file --volume --network --gpus --memory --cpus"
-        options="$options --timeout --log"
+        options="$options --timeout --log $trust"
         ;;
     pull | push) options=$common ;;
     clean) options="$common --dry-run" ;;
     doctor) options="${common/--platform /} $key $audit --station --state --image --policy" ;;
-    verify) options="$common --against" ;;
+    verify) options="$common $trust --against --station" ;;
     inspect) options=$common ;;
     seal)
         options="$common $key $audit --definition --query --base --creator --stop --id --entry-point --interpreter"
         options="$options --builder-key --file-list"
         ;;
+    trust) options='add list show remove check import --help' ;;
+    'trust add')
+        options="$provision --trust --from --token --vault --vault-path --vault-field --vault-kv --central --token-file"
+        options="$options --robot-file --ca-file --valid-from --valid-until --yes --platform"
+        ;;
+    'trust list' | 'trust show' | 'trust remove') options='--trust --json --quiet --verbose --help' ;;
+    'trust check') options="$common --trust --station" ;;
+    'trust import') options='--trust --yes --json --quiet --verbose --help' ;;
     token) options='list init set-pin --help' ;;
     'token list') options='--module --json --quiet --verbose --help' ;;
     'token init') options="$provision --label --so-pin-fd --erase --yes" ;;
@@ -148,13 +156,19 @@ _traintoken() {
     'audit show') options="--json --quiet --verbose --help --train --since --event --status --key --alone" ;;
     'audit checkpoint') options="--json --quiet --verbose --help $key --output -o --alone" ;;
     'audit rotate') options='--json --quiet --verbose --help' ;;
-    results) options="$common $key $audit --output -o --unfinished" ;;
+    results) options="$common $key $audit $trust --output -o --unfinished" ;;
     esac
 
-    if [[ -z $command || $command == key || $command == token || $command == audit || $command == doctor || $current == -* ]]; then
+    if [[ -z $command || $command == key || $command == token || $command == trust || $command == audit || $command == doctor || $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ $command == 'audit '* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    elif [[ $command == 'trust import' ]]; then
+        mapfile -t COMPREPLY < <(compgen -d -- "$current")
+    elif [[ $command == 'trust add' && $COMP_CWORD -gt 3 ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -W 'creator station' -- "$current")
+    elif [[ $command == 'trust '[asr]* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'creator station authority certificate' -- "$current")
     elif [[ $command == 'key import' ]]; then
         mapfile -t COMPREPLY < <(compgen -f -W 'pkcs11:' -- "$current")
         [[ ${COMPREPLY[0]-} != *: ]] || compopt -o nospace

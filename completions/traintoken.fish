@@ -1,9 +1,9 @@
 # fish completion for traintoken
 
-set -l commands pre-run post-run run pull push verify inspect seal results clean doctor token key audit
+set -l commands pre-run post-run run pull push verify inspect seal results clean doctor trust token key audit
 set -l with_key pre-run post-run run seal results doctor checkpoint
 set -l with_audit pre-run post-run run seal results doctor generate import check export attest
-set -l with_pin pre-run post-run run seal results doctor key token checkpoint
+set -l with_pin pre-run post-run run seal results doctor key token checkpoint trust
 set -l making generate import
 set -l at_station pre-run post-run run doctor
 
@@ -40,6 +40,19 @@ complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l so -d "The of
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l unlock -d 'A new PIN for the user'
 complete -c traintoken -n "__fish_seen_subcommand_from set-pin" -l new-pin-fd -x -d 'Descriptor with the new PIN'
 
+complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a trust -d 'Say whose keys are believed'
+complete -c traintoken -n "__fish_seen_subcommand_from trust; and not __fish_seen_subcommand_from add list show remove check import" -a 'add list show remove check import'
+complete -c traintoken -n "__fish_seen_subcommand_from trust; and __fish_seen_subcommand_from add show remove" -F -a 'creator station authority certificate'
+complete -c traintoken -n "__fish_seen_subcommand_from trust pre-run post-run run verify results" -l trust -r -a '(__fish_complete_directories)' -d 'Trust store'
+complete -c traintoken -n "__fish_seen_subcommand_from pre-run post-run run verify results" -l trust-train-keys -d 'Believe the keys that the train names'
+complete -c traintoken -n "__fish_seen_subcommand_from pre-run post-run run verify results" -l require-manifest -d 'Refuse trains without signed manifests'
+complete -c traintoken -n "__fish_seen_subcommand_from trust" -l from -x -a '(__traintoken_images)' -d 'The key that this train names'
+complete -c traintoken -n "__fish_seen_subcommand_from trust" -l token -x -a 'pkcs11:' -d 'The key in a token'
+complete -c traintoken -n "__fish_seen_subcommand_from trust" -l valid-from -x -d 'Trust it from then on'
+complete -c traintoken -n "__fish_seen_subcommand_from trust" -l valid-until -x -d 'Trust it before then'
+complete -c traintoken -n "__fish_seen_subcommand_from trust" -l yes -d 'Do not ask'
+complete -c traintoken -n "__fish_seen_subcommand_from trust verify" -l station -x -d 'This station'
+
 set -l actions generate import list show rename delete check export attest enrol
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from $actions" -a 'generate import list show rename delete'
 complete -c traintoken -n "__fish_seen_subcommand_from $making rename" -l label -x -d 'Name of the key'
@@ -54,7 +67,7 @@ complete -c traintoken -n "not __fish_seen_subcommand_from $commands" -a key -d 
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from check" -a check -d 'Can it serve a station?'
 complete -c traintoken -n "__fish_seen_subcommand_from key" -a pkcs11:
 
-complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token doctor audit" -a '(__traintoken_images)'
+complete -c traintoken -n "__fish_seen_subcommand_from $commands; and not __fish_seen_subcommand_from key token doctor audit trust" -a '(__traintoken_images)'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -l json -d 'Print one JSON object'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s q -l quiet -d 'Only errors on standard error'
 complete -c traintoken -n "__fish_seen_subcommand_from $commands" -s v -l verbose -d 'Say more'
@@ -75,15 +88,15 @@ complete -c traintoken -n "__fish_seen_subcommand_from export attest" -s o -l ou
 complete -c traintoken -n "__fish_seen_subcommand_from export" -l login -d 'Try whether the private half belongs to it'
 complete -c traintoken -n "__fish_seen_subcommand_from export attest" -l force -d 'Replace the file'
 complete -c traintoken -n "__fish_seen_subcommand_from key; and not __fish_seen_subcommand_from enrol" -a enrol -d 'Bring it to a registry'
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault -x -a 'https:' -d "Vault's address"
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-path -x -d 'Store and secret'
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-field -x -d "The secret's field"
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l vault-kv -x -a '1 2' -d "The store's version"
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l central -x -a 'https:' -d "The central service's API"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l vault -x -a 'https:' -d "Vault's address"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l vault-path -x -d 'Store and secret'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l vault-field -x -d "The secret's field"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l vault-kv -x -a '1 2' -d "The store's version"
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l central -x -a 'https:' -d "The central service's API"
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l station -x -d 'This station'
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l token-file -r -F -d 'File with the token'
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l robot-file -r -F -d 'File with ID:SECRET'
-complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l ca-file -r -F -d 'Certificates of authorities'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l token-file -r -F -d 'File with the token'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l robot-file -r -F -d 'File with ID:SECRET'
+complete -c traintoken -n "__fish_seen_subcommand_from enrol trust" -l ca-file -r -F -d 'Certificates of authorities'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -l replace -d 'In the place of another key'
 complete -c traintoken -n "__fish_seen_subcommand_from enrol" -s n -l dry-run -d 'Write nothing'
 complete -c traintoken -n "__fish_seen_subcommand_from check doctor" -l policy -r -F -d 'Wishes for the key'

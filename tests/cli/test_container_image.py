@@ -143,8 +143,17 @@ class Case(station.Case):
         return ["--rm", "--network", "none", "--read-only", "--volume", "/var/tmp", "--cap-drop", "ALL",
                 "--security-opt", "no-new-privileges", *(["--group-add", self.group] if group else []),
                 "--volume", f"{engine().socket}:/var/run/docker.sock", "--volume", f"{folder}:/run/p11-kit",
-                *self.memory(), "--env", f"STATION_ID={label}",
+                *self.memory(), "--env", f"STATION_ID={label}", "--volume", f"{self.trusted()}:/etc/traintoken/trust:ro",
                 "--env", f"PRIVATE_KEY_PATH=pkcs11:token={label};object=key"]
+
+    def trusted(self):
+        """The sample train's keys, in a store that belongs to root."""
+        place = pathlib.Path(self.work, "trust")
+        keys = {("creators", "researcher-1"): "creator"} | {("stations", stop): stop for stop in station.STOPS}
+        for (folder, name), key in keys.items():
+            (place / folder / name).mkdir(0o755, True, True)
+            (place / folder / name / "key.pem").write_bytes(pht.public_pem(station.pool_key(key)))
+        return place
 
     def memory(self):
         return [f"--volume={self.volume}:/var/lib/traintoken"]
@@ -253,7 +262,8 @@ class Stops(Case):
         os.chmod(pin, 0o400)
         env = {"STATION_ID": "alpha", "PRIVATE_KEY_PATH": "pkcs11:token=alpha;object=key", "TRAINTOKEN_IMAGE": IMAGE,
                "DOCKER_GID": str(self.group), "TOKEN_GID": str(USER), "TRAINTOKEN_PIN_FILE": pin,
-               "DOCKER_SOCKET": engine().socket, "TOKEN_FOLDER": self.offer("alpha")}
+               "DOCKER_SOCKET": engine().socket, "TOKEN_FOLDER": self.offer("alpha"),
+               "TRUST_FOLDER": str(self.trusted())}
         project = [*compose, "-f", station.SOURCE / "compose.yaml", "-p", self.volume.lower()]
         self.addCleanup(self.demand, [*project, "down", "--volumes"], 0, **env)
         self.demand([*project, "run", "--rm", "pre-run", f"{TRAIN}:latest"], 0, **env)

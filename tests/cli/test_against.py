@@ -328,6 +328,13 @@ class OwnLayers(AgainstCase):
         large = self.peak(self.arguments("verify", "--against", f"oci:{self.master.path}", train))
         self.assertLess(large - small, 8 * 1024)
 
+    def test_behind_a_large_file(self):
+        """Contents are passed over; what follows them is not."""
+        big = fs.file("opt/pht_results/big", bytes(5 << 20))
+        for compression in (None, "gzip"):
+            self.holds(self.train([*ABOVE, RESULTS, big], compression=compression))
+            self.differs(self.train([*ABOVE, RESULTS, big, fs.file("etc/after", b"x")], compression=compression), ["/etc/after"])
+
 
 class Settings(AgainstCase):
     def with_config(self, **changes):

@@ -229,10 +229,11 @@ static enum tt_status hash_definition(struct seal *seal, struct drafting *drafti
     enum tt_status status = tt_random(drafting->session_id, sizeof drafting->session_id, err);
     memcpy(shape.session_id, drafting->session_id, sizeof shape.session_id);
     record_train(seal->options->audit, &shape, NULL);
-    if (status == TT_OK)
-        status = content_definition_hash(&shape, seal->definition, NULL, drafting->hash, err);
+    /* In this order: what is encrypted is compared with the list, and so covers the time in between. */
     if (status == TT_OK)
         status = content_list(seal->definition, TT_TRAIN_DEFINITION, NULL, &seal->listing, err);
+    if (status == TT_OK)
+        status = content_definition_hash(&shape, seal->definition, NULL, drafting->hash, err);
     return status;
 }
 

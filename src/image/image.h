@@ -16,6 +16,7 @@
 #include "archive/file_stream.h"
 #include "base/buffer.h"
 #include "base/error.h"
+#include "crypto/digest.h"
 
 struct tt_image;
 struct tt_image_change;
@@ -162,6 +163,12 @@ const struct tt_buffer *tt_image_configuration(const struct tt_image *image);
  * stores write differently does not. TT_TAMPERED names the setting. */
 TT_MUST_USE enum tt_status tt_image_settings_check(const struct tt_image *image, const struct tt_image *base,
                                                    struct tt_error *err);
+
+/* One value for all settings that every store keeps and a container notices, command included: two images have the
+ * same where those are the same, in whatever words a store has them. `command` (NULL-terminated) stands for the image's
+ * own, as with struct tt_image_settings; NULL for none. */
+TT_MUST_USE enum tt_status tt_image_settings_digest(const struct tt_image *image, const char *const *command,
+                                                    uint8_t ret_digest[TT_SHA512_SIZE], struct tt_error *err);
 
 /* What a container of the image runs: Entrypoint, then Cmd. */
 struct tt_image_command {

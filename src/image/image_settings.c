@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "crypto/digest.h"
 #include "image/store.h"
 #include "json/json.h"
 
@@ -282,6 +283,124 @@ enum tt_status tt_image_settings_check(const struct tt_image *image, const struc
     if (status == TT_OK)
         status = parse(base, &comparison.theirs, err);
     return status == TT_OK ? compare(&comparison, err) : status;
+}
+
+/* --- one value for all of them --- */
+
+/* What every store keeps and a container notices, in the order of the alphabet. */
+static const char *const noticed[] = {
+    "Cmd",   "Entrypoint", "Env",         "ExposedPorts", "Healthcheck", "Labels",     "OnBuild",
+    "Shell", "StopSignal", "StopTimeout", "User",         "Volumes",     "WorkingDir",
+};
+
+static int by_name(const void *one, const void *other)
+{
+    return strcmp((*(const cJSON *const *)one)->string, (*(const cJSON *const *)other)->string);
+}
+
+static int by_text(const void *one, const void *other)
+{
+    return strcmp((*(const cJSON *const *)one)->valuestring, (*(const cJSON *const *)other)->valuestring);
+}
+
+static enum tt_status put_value(struct tt_buffer *text, const cJSON *value, bool empty_is_absent, struct tt_error *err);
+
+/* The items of a list, or the members of an object with their names, in this order. */
+static enum tt_status put_items(struct tt_buffer *text, const cJSON *const *items, size_t count, bool empty_is_absent,
+                                struct tt_error *err)
+{
+    enum tt_status status = tt_buffer_append(text, "(", 1, err);
+    for (size_t i = 0; status == TT_OK && i < count; i++) {
+        if (items[i]->string && empty_is_absent && is_empty(items[i]))
+            continue;
+        if (items[i]->string)
+            status = tt_buffer_printf(text, err, "%zu:%s=", strlen(items[i]->string), items[i]->string);
+        if (status == TT_OK)
+            status = put_value(text, items[i], empty_is_absent, err);
+    }
+    return status == TT_OK ? tt_buffer_append(text, ")", 1, err) : status;
+}
+
+/* `order` NULL: as they stand. `left_out` (may be NULL) names texts that do not count. */
+static enum tt_status put_children(struct tt_buffer *text, const cJSON *value, int (*order)(const void *, const void *),
+                                   bool (*left_out)(const char *), bool empty_is_absent, struct tt_error *err)
+{
+    size_t count = 0;
+    const cJSON **items TT_CLEANUP(tt_free_cleanup) = calloc((size_t)cJSON_GetArraySize(value) + 1, sizeof *items);
+    if (!items)
+        return tt_error_memory(err);
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, value)
+    {
+        if (!left_out || !left_out(item->valuestring))
+            items[count++] = item;
+    }
+    if (order)
+        qsort(items, count, sizeof *items, order);
+    return put_items(text, items, count, empty_is_absent, err);
+}
+
+static enum tt_status put_value(struct tt_buffer *text, const cJSON *value, bool empty_is_absent, struct tt_error *err)
+{
+    if (is_empty(value))
+        return tt_buffer_append(text, "-", 1, err);
+    if (cJSON_IsString(value))
+        return tt_buffer_printf(text, err, "%zu:%s", strlen(value->valuestring), value->valuestring);
+    if (cJSON_IsNumber(value))
+        return tt_buffer_printf(text, err, "#%.17g", value->valuedouble);
+    if (cJSON_IsArray(value) || cJSON_IsObject(value))
+        return put_children(text, value, cJSON_IsObject(value) ? by_name : NULL, NULL, empty_is_absent, err);
+    return tt_buffer_append(text, "true", 4, err);
+}
+
+/* The order of variables means nothing where each name is there once. */
+static enum tt_status put_setting(struct tt_buffer *text, const char *name, const cJSON *value, struct tt_error *err)
+{
+    bool no_folder = strcmp(name, "WorkingDir") == 0 && cJSON_IsString(value) && strcmp(value->valuestring, "/") == 0;
+    if (is_empty(value) || no_folder)
+        return TT_OK;
+    enum tt_status status = tt_buffer_printf(text, err, "%s=", name);
+    if (status != TT_OK)
+        return status;
+    if (strcmp(name, "Env") == 0)
+        return put_children(text, value, has_twins(value) ? NULL : by_text, is_podmans, false, err);
+    return put_value(text, value, strcmp(name, "Healthcheck") == 0, err);
+}
+
+static enum tt_status put_command(struct tt_buffer *text, const char *const *command, struct tt_error *err)
+{
+    enum tt_status status = tt_buffer_printf(text, err, "Entrypoint=(");
+    for (; status == TT_OK && *command; command++)
+        status = tt_buffer_printf(text, err, "%zu:%s", strlen(*command), *command);
+    return status == TT_OK ? tt_buffer_append(text, ")", 1, err) : status;
+}
+
+static enum tt_status put_settings(struct tt_buffer *text, const cJSON *config, const char *const *command,
+                                   struct tt_error *err)
+{
+    enum tt_status status = TT_OK;
+    for (size_t i = 0; status == TT_OK && i < sizeof noticed / sizeof noticed[0]; i++) {
+        bool is_entry = strcmp(noticed[i], "Entrypoint") == 0;
+        if (command && is_entry)
+            status = put_command(text, command, err);
+        else if (!command || strcmp(noticed[i], "Cmd") != 0)
+            status = put_setting(text, noticed[i], cJSON_GetObjectItemCaseSensitive(config, noticed[i]), err);
+    }
+    return status;
+}
+
+enum tt_status tt_image_settings_digest(const struct tt_image *image, const char *const *command,
+                                        uint8_t ret_digest[TT_SHA512_SIZE], struct tt_error *err)
+{
+    cJSON *root TT_CLEANUP(tt_json_cleanup) = NULL;
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = parse(image, &root, err);
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(root, "config");
+    if (status == TT_OK)
+        status = check_list(cJSON_GetObjectItemCaseSensitive(config, "Env"), image, "Env", err);
+    if (status == TT_OK)
+        status = put_settings(&text, config, command, err);
+    return status == TT_OK ? tt_digest_once(TT_SHA512, text.data, text.length, ret_digest, err) : status;
 }
 
 /* --- the command --- */

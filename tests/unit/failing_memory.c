@@ -1,9 +1,12 @@
 #include "failing_memory.h"
 
 #include <cjson/cJSON.h>
+#include <execinfo.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,8 +26,63 @@ char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t most);
 FILE *__wrap_open_memstream(char **text, size_t *size);
 
+/* --- places --- */
+
+enum { DEPTH = 24, PLACES = 1 << 14 };
+
+static atomic_bool watching;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long watched;
+static size_t place_count;
+static struct {
+    uint64_t hash;
+    unsigned long nth;
+} places[PLACES];
+
+static void note_place(void)
+{
+    void *frames[DEPTH];
+    int depth = backtrace(frames, DEPTH);
+    uint64_t hash = 14695981039346656037U;
+    for (int i = 0; i < depth; i++)
+        hash = (hash ^ (uintptr_t)frames[i]) * 1099511628211U;
+    pthread_mutex_lock(&lock);
+    size_t i = 0;
+    watched++;
+    while (i < place_count && places[i].hash != hash)
+        i++;
+    if (i == place_count && i < PLACES) {
+        places[place_count].hash = hash;
+        places[place_count++].nth = watched;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void failing_memory_watch(void)
+{
+    void *frames[2];
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = __wrap_malloc, .free_fn = free});
+    (void)backtrace(frames, 2); /* the first time, it allocates itself */
+    watched = 0;
+    place_count = 0;
+    atomic_store(&watching, true);
+}
+
+size_t failing_memory_places(unsigned long *nths, size_t most)
+{
+    atomic_store(&watching, false);
+    size_t count = place_count < most ? place_count : most;
+    for (size_t i = 0; i < count; i++)
+        nths[i] = places[i].nth;
+    return count;
+}
+
+/* --- failing --- */
+
 static bool fails(void)
 {
+    if (atomic_load(&watching))
+        note_place();
     unsigned long now = atomic_load(&left);
     while (now > 0 && !atomic_compare_exchange_weak(&left, &now, now - 1))
         ;

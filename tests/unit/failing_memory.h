@@ -4,6 +4,7 @@
 #define TT_TESTS_UNIT_FAILING_MEMORY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* From here on the nth allocation (from 1) of any thread fails, and none after it. */
 void failing_memory_arm(unsigned long nth);
@@ -11,5 +12,11 @@ void failing_memory_arm(unsigned long nth);
 bool failing_memory_disarm(void);
 /* How many allocations there were since ULONG_MAX was armed. */
 unsigned long failing_memory_count(void);
+
+/* From here on allocations are watched. */
+void failing_memory_watch(void);
+/* Nothing is watched any more. For each way, by the functions that were called, in which an allocation came: the number
+ * of the first that did. */
+size_t failing_memory_places(unsigned long *nths, size_t most);
 
 #endif

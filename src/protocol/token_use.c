@@ -3,8 +3,9 @@
 #include "base/log.h"
 #include "protocol/record.h"
 
-enum tt_status token_open(const struct tt_key_source *source, struct tt_audit *audit, const EVP_PKEY *expected, const char *owner,
-                          struct tt_token_use *use, struct tt_private_key **ret_key, struct tt_error *err)
+enum tt_status token_open(const struct tt_key_source *source, struct tt_audit *audit, const EVP_PKEY *expected,
+                          const char *owner, struct tt_token_use *use, struct tt_private_key **ret_key,
+                          struct tt_error *err)
 {
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     enum tt_status status = record_begin(audit, source, err);

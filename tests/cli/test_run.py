@@ -1,5 +1,6 @@
 """Whole stops in one command: trains whose code really runs in a container engine, and fails in all ways that code can."""
 
+import json
 import os
 import pathlib
 import re
@@ -70,6 +71,13 @@ class Success(RunCase):
         self.assertNotEqual(self.engine.id(name), before)
         self.assert_no_plaintext_in_engine()
         self.assertEqual(self.engine.dangling(), [])
+        with open(self.trail, encoding="utf-8") as stream:
+            records = [json.loads(line) for line in stream]
+        self.assertEqual({one["command"] for one in records[1:]}, {"run"})
+        self.assertEqual([one["event"] for one in records if one["event"] != "key"],
+                         ["trail", "begin", "begin", "decision", "end"])  # each use of the key opens it anew
+        self.assertEqual([one["operation"] for one in records if one["event"] == "key"][:3], ["unwrap", "sign", "sign"])
+        self.assertEqual(records[-1]["digest_after"], self.engine.id(name))
 
     def test_the_whole_route(self):
         """Each stop sees what the earlier ones found; at home the creator opens it."""

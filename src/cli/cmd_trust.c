@@ -52,11 +52,12 @@ static enum tt_status confirm(const struct add *add, const struct trust_found *f
     char *name TT_CLEANUP(tt_free_cleanup) = trust_entry_name(&added->entry);
     if (add->yes || !found->is_word)
         return TT_OK;
+    /* The fingerprint first: names may be long, and a long question is cut. */
     char *question TT_CLEANUP(tt_free_cleanup) =
-        name ? tt_text_format("%s: %s has the key %s, so it says.%s Is that what its owner told you, by another way? "
-                              "Type yes to trust it",
-                              found->remark, name, added->entry.fingerprint,
-                              added->others ? " OTHER keys of it are trusted already." : "")
+        name ? tt_text_format("The key %s%s is that of %s, as it comes %s. Compare it with what its owner tells you by "
+                              "another way. Type yes to trust it",
+                              added->entry.fingerprint, added->others ? " (OTHER keys of it are trusted already)" : "",
+                              name, found->remark)
              : NULL;
     return question ? provision_confirm(question, "yes", "--yes", err) : tt_error_memory(err);
 }

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "protocol/record.h"
 
 /* What a message of the log holds, less what goes in front of it. */
@@ -65,6 +66,15 @@ static enum tt_status name_key(struct checking *checking, enum tt_trust_role rol
                             tt_trust_role_name(role), id, checking->named.length > NAMED_LIMIT ? ", ..." : "");
 }
 
+/* Whether a line shows the command as it is: one that was cut, or whose names were written in another way, would be
+ * another command. */
+static bool is_shown(const struct tt_buffer *command, size_t rest)
+{
+    char shown[LINE_LIMIT];
+    tt_text_printable((const char *)command->data, shown, sizeof shown);
+    return command->length + rest < LINE_LIMIT && strcmp((const char *)command->data, shown) == 0;
+}
+
 static enum tt_status refuse(struct checking *checking, enum tt_trust_role role, const char *id,
                              const char *fingerprint, const char *reason)
 {
@@ -72,11 +82,11 @@ static enum tt_status refuse(struct checking *checking, enum tt_trust_role role,
     enum tt_status status = write_command(checking, role, id, &command);
     if (status != TT_OK)
         return status;
-    size_t length = command.length + strlen(id) + strlen(reason) + TT_FINGERPRINT_SIZE + 100;
+    size_t rest = 4 * strlen(id) + strlen(reason) + TT_FINGERPRINT_SIZE + 100;
     tt_log(TT_LOG_WARNING, "%s '%s' is not trusted with the key %s: %s; if the key is theirs: %s",
            tt_trust_role_name(role), id, fingerprint, reason,
-           length < LINE_LIMIT ? (const char *)command.data
-                               : "traintoken trust add --from IMAGE (the names are too long for this line)");
+           is_shown(&command, rest) ? (const char *)command.data
+                                    : "traintoken trust add (the names are no names for a command line)");
     return TT_OK;
 }
 

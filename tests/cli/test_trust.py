@@ -260,6 +260,13 @@ class Printed(TrustCase):
                    and not str(path).startswith(f"{self.work}/trust/")]
         self.assertEqual(outside, [])
 
+    def test_a_command_that_is_too_long_for_its_line(self):
+        """Cut off within its quotes, it would be another command: it is not shown at all."""
+        name = "'" * 120
+        layout = self.layout(sample([("alpha", pool_key("alpha")), (name, pool_key("beta"))]), name="y" * 100 + "'" * 100)
+        result = self.refused(5, "no names for a command line", "pre-run", layout, station="alpha")
+        self.assertEqual(self.missing(result), ["traintoken trust add (the names are no names for a command line)"])
+
     def test_another_answer(self):
         self.forget("stations", "gamma")
         layout = self.layout(sample())

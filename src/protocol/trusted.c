@@ -18,6 +18,7 @@ struct checking {
     size_t count;           /* keys that were asked about */
     size_t missing;         /* those that are not trusted */
     struct tt_buffer named; /* whose they are, for one message */
+    bool is_cut;            /* it does not name all of them */
     struct tt_error *err;
 };
 
@@ -60,10 +61,13 @@ static enum tt_status write_command(const struct checking *checking, enum tt_tru
 static enum tt_status name_key(struct checking *checking, enum tt_trust_role role, const char *id)
 {
     checking->missing++;
-    if (checking->named.length > NAMED_LIMIT)
+    if (checking->is_cut)
         return TT_OK;
-    return tt_buffer_printf(&checking->named, checking->err, "%s%s '%s'%s", checking->missing > 1 ? ", " : "",
-                            tt_trust_role_name(role), id, checking->named.length > NAMED_LIMIT ? ", ..." : "");
+    checking->is_cut = checking->named.length > NAMED_LIMIT;
+    if (checking->is_cut)
+        return tt_buffer_printf(&checking->named, checking->err, ", ...");
+    return tt_buffer_printf(&checking->named, checking->err, "%s%s '%s'", checking->missing > 1 ? ", " : "",
+                            tt_trust_role_name(role), id);
 }
 
 /* Whether a line shows the command as it is: one that was cut, or whose names were written in another way, would be

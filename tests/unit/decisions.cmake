@@ -1,0 +1,1 @@
+tt_unit_test(decisions KNOWS protocol archive train crypto trust)

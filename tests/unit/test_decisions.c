@@ -109,7 +109,7 @@ static void long_names_are_cut(void)
     memset(longest, 'x', sizeof longest - 1);
     const struct tt_trust_options far = {.folder = longest};
     CU_ASSERT_EQUAL(check_keys(stations, 1, &far, NULL, &err), TT_UNTRUSTED);
-    expect_said("the names are too long for this line");
+    expect_said("traintoken trust add (the names are no names for a command line)");
 }
 
 static void keys_of_the_train_are_believed_loudly(void)

@@ -195,8 +195,24 @@ enum tt_status manifest_verify(const struct tt_train *train, const struct train_
 
 /* --- what it says of the image --- */
 
-enum tt_status manifest_check_layers(const struct manifests *manifests, const struct tt_image *image,
+static enum tt_status check_settings(const struct tt_creator_manifest *creator, const struct tt_image *image,
                                      struct tt_error *err)
+{
+    uint8_t settings[TT_SHA512_SIZE];
+    if (!creator->has_settings)
+        return TT_OK;
+    enum tt_status status = tt_image_settings_digest(image, NULL, settings, err);
+    if (status == TT_OK && !tt_digest_equal(settings, creator->settings, sizeof settings))
+        status =
+            tt_error_set(err, TT_TAMPERED,
+                         "the settings of %s (its command, variables, user, folders, ports, labels and the like) are "
+                         "not those that the train's creator signed in the manifest",
+                         tt_image_reference(image));
+    return status;
+}
+
+enum tt_status manifest_check_image(const struct manifests *manifests, const struct tt_image *image,
+                                    struct tt_error *err)
 {
     const struct tt_creator_manifest *creator = &manifests->creator;
     if (!manifests->there)
@@ -211,7 +227,7 @@ enum tt_status manifest_check_layers(const struct manifests *manifests, const st
                                 "layer %zu of %s is not that of the base image that the train's creator named in the "
                                 "manifest: it is %s, and was %s",
                                 i, tt_image_reference(image), tt_image_layer_diff_id(image, i), creator->layers[i]);
-    return TT_OK;
+    return check_settings(creator, image, err);
 }
 
 const char *const *manifest_layers(const struct manifests *manifests, size_t *ret_count)

@@ -30,9 +30,10 @@ TT_MUST_USE enum tt_status manifest_verify(const struct tt_train *train, const s
 
 /* The functions below are TT_OK where a train has no manifests. */
 
-/* The base image's layers that the creator named are the first of this image. TT_TAMPERED. */
-TT_MUST_USE enum tt_status manifest_check_layers(const struct manifests *manifests, const struct tt_image *image,
-                                                 struct tt_error *err);
+/* The base image's layers that the creator named are the first of this image, and its settings (variables, command,
+ * user and the like) those that it was sealed with. TT_TAMPERED. */
+TT_MUST_USE enum tt_status manifest_check_image(const struct manifests *manifests, const struct tt_image *image,
+                                                struct tt_error *err);
 /* These layers by their diff_ids, lowest first; *ret_count 0 where nothing is known of them. The manifests'. */
 const char *const *manifest_layers(const struct manifests *manifests, size_t *ret_count);
 

@@ -114,7 +114,7 @@ static enum tt_status check_configuration(struct post_run *run, struct tt_error 
     if (status == TT_OK)
         status = manifest_verify(run->train, &run->keys, run->stop->index, &run->options->trust, &run->manifests, err);
     if (status == TT_OK)
-        status = manifest_check_layers(&run->manifests, run->visit.image, err);
+        status = manifest_check_image(&run->manifests, run->visit.image, err);
     return status;
 }
 
@@ -163,7 +163,7 @@ static enum tt_status check_base(struct post_run *run, struct tt_error *err)
     if (memcmp(run->base.train->session_id, run->train->session_id, sizeof run->train->session_id) != 0)
         return tt_error_set(err, TT_TAMPERED, "the base image %s belongs to another train: its session id differs",
                             run->base.reference);
-    status = manifest_check_layers(&run->manifests, run->base.image, err);
+    status = manifest_check_image(&run->manifests, run->base.image, err);
     return status == TT_OK ? check_base_is_encrypted(run, err) : status;
 }
 

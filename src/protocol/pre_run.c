@@ -86,7 +86,7 @@ static enum tt_status check_manifests(struct pre_run *run, struct tt_error *err)
     enum tt_status status =
         manifest_verify(visit->train, &visit->keys, run->stop->index, &run->options->trust, &run->manifests, err);
     if (status == TT_OK)
-        status = manifest_check_layers(&run->manifests, visit->image, err);
+        status = manifest_check_image(&run->manifests, visit->image, err);
     if (status == TT_OK)
         status = manifest_check_definition_names(&run->manifests, visit->definition, run->definition.taken, err);
     if (status == TT_OK)

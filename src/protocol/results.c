@@ -76,7 +76,7 @@ static enum tt_status check_manifests(struct opening *opening, struct tt_error *
     enum tt_status status = manifest_verify(visit->train, &visit->keys, opening->position, &opening->options->trust,
                                             &opening->manifests, err);
     if (status == TT_OK && visit->image)
-        status = manifest_check_layers(&opening->manifests, visit->image, err);
+        status = manifest_check_image(&opening->manifests, visit->image, err);
     if (status == TT_OK)
         status = manifest_check_result_names(&opening->manifests, visit->results, err);
     if (status == TT_OK && opening->manifests.there)

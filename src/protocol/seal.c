@@ -26,6 +26,7 @@ struct seal {
     struct tt_file_set *definition;
     struct file_list files;
     char *entry_point;               /* path in the image */
+    const char *command[3];          /* what the image runs, NULL-terminated */
     struct tt_manifest_list listing; /* of the definition */
     char **stop_keys;                /* PEM texts */
     struct tt_image *base;
@@ -186,6 +187,8 @@ static enum tt_status open_inputs(struct seal *seal, struct tt_error *err)
         status = file_list_make(seal->definition, options->file_list, &seal->files, err);
     if (status == TT_OK)
         status = choose_entry_point(seal, err);
+    seal->command[0] = options->interpreter ? options->interpreter : seal->entry_point;
+    seal->command[1] = options->interpreter ? seal->entry_point : NULL;
     if (status == TT_OK)
         status = tt_image_recover(options->image, err);
     if (status == TT_OK)
@@ -285,6 +288,9 @@ static enum tt_status sign_manifest(struct seal *seal, struct drafting *drafting
     enum tt_status status = list_route(seal, manifest, err);
     if (status == TT_OK)
         status = list_layers(seal, manifest, err);
+    manifest->has_settings = true;
+    if (status == TT_OK)
+        status = tt_image_settings_digest(seal->base, seal->command, manifest->settings, err);
     if (status == TT_OK)
         status = tt_public_key_fingerprint(tt_private_key_public(creator), manifest->fingerprint, err);
     manifest->train = drafting->id;
@@ -449,9 +455,7 @@ static enum tt_status encrypt_definition(struct seal *seal, struct tt_image_chan
 
 static enum tt_status make_visible(struct seal *seal, struct tt_image_change *change, struct tt_error *err)
 {
-    const char *command[] = {seal->options->interpreter ? seal->options->interpreter : seal->entry_point,
-                             seal->options->interpreter ? seal->entry_point : NULL, NULL};
-    struct tt_image_settings settings = {.command = command, .created_by = "traintoken seal"};
+    struct tt_image_settings settings = {.command = seal->command, .created_by = "traintoken seal"};
     const char *digest = NULL;
     enum tt_status status = tt_image_change_seal(change, &settings, &digest, err);
     if (status == TT_OK && !(seal->report.digest = strdup(digest)))

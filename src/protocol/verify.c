@@ -75,7 +75,7 @@ static enum tt_status check_manifests(const struct visit *visit, const struct tt
 {
     enum tt_status status = manifest_verify(visit->train, &visit->keys, position, trust, manifests, err);
     if (status == TT_OK)
-        status = manifest_check_layers(manifests, visit->image, err);
+        status = manifest_check_image(manifests, visit->image, err);
     if (status != TT_OK)
         return status;
     if (manifests->there)

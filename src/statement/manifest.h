@@ -93,6 +93,8 @@ struct tt_creator_manifest {
     char *base;                         /* reference of the base image; may be NULL */
     char **layers; /* its layers, lowest first, by the digests of what they unpack to ("sha256:...") */
     size_t layer_count;
+    bool has_settings;
+    uint8_t settings[TT_SHA512_SIZE]; /* of the image as sealed: one value for all (docs/protocol.md, 13.2) */
 };
 
 void tt_creator_manifest_clear(struct tt_creator_manifest *manifest);

@@ -349,7 +349,12 @@ static enum tt_status read_creator(const struct reader *reader, const cJSON *pre
         status = enter(reader, predicate, "base", &base);
     if (status == TT_OK)
         status = take_text_or_null(reader, base, "reference", &manifest->base);
-    return status == TT_OK ? take_layers(reader, base, manifest) : status;
+    if (status == TT_OK)
+        status = take_layers(reader, base, manifest);
+    manifest->has_settings = status == TT_OK && cJSON_GetObjectItemCaseSensitive(base, "settings_sha512");
+    return manifest->has_settings
+               ? take_hex(reader, base, "settings_sha512", manifest->settings, sizeof manifest->settings)
+               : status;
 }
 
 enum tt_status tt_creator_manifest_parse(const void *payload, size_t length, struct tt_creator_manifest *ret_manifest,

@@ -123,7 +123,10 @@ static void put_base(struct writer *writer, const struct tt_creator_manifest *ma
     put(writer, ",\"layers\":[");
     for (size_t i = 0; i < manifest->layer_count; i++)
         put_text(writer, i > 0 ? "," : "", manifest->layers[i]);
-    put(writer, "]}");
+    put(writer, "]");
+    if (manifest->has_settings)
+        put_hex(writer, ",\"settings_sha512\":", manifest->settings, sizeof manifest->settings);
+    put(writer, "}");
 }
 
 enum tt_status tt_creator_manifest_write(const struct tt_creator_manifest *manifest, size_t room,

@@ -87,6 +87,10 @@ class ManifestCase(Case):
         return self.refused(status, words, "pre-run", *more, layout, station=station, module=NO_MODULE, pin=None)
 
 
+SETTINGS = {"Entrypoint": ["/bin/sh"], "Cmd": ["-c", "true"], "Env": ["PATH=/bin", "MODE=a=b c", "EMPTY="],
+            "User": "1000:1000", "Labels": {"maintainer": "somebody"}, "WorkingDir": "/srv"}
+
+
 class Made(ManifestCase):
     """What the program makes holds for the checker, and the other way round."""
 
@@ -99,7 +103,7 @@ class Made(ManifestCase):
                 stream.write(entry.content)
             os.chmod(f"{place}/{name}", entry.mode)
         base = oci.Layout.create(f"{self.work}/base")
-        base.tag("latest", base.image([oci.SYSTEM, oci.Layer([fs.file("srv", b"more")])]))
+        base.tag("latest", base.image([oci.SYSTEM, oci.Layer([fs.file("srv", b"more")])], {"config": SETTINGS}))
         for name in STOPS:
             with open(f"{self.work}/{name}.pem", "wb") as stream:
                 stream.write(pht.public_pem(pool_key(name)))
@@ -164,6 +168,43 @@ class Made(ManifestCase):
         executed = dict(plain) | {entry.path: entry for entry in results("gamma")}
         home = manifest.post_run(executed, plain[pht.CONFIG].content, signed_at(0), "gamma", pool_key("gamma"))
         self.good("results", self.train(home, signed_at(0)), "-o", f"{self.work}/out", key="creator")
+
+    def test_the_settings_of_the_image(self):
+        layout, _, _ = self.seal()
+        honest = layout.config("latest")["config"]
+        signed = self.check(layout, "alpha")[0]["predicate"]["base"]["settings_sha512"]
+        self.assertEqual(signed, manifest.settings_digest(honest))
+        self.assertEqual(honest["Env"], SETTINGS["Env"])
+
+        def changed(**members):
+            config = {name: value for name, value in (honest | members).items() if value is not None}
+            layout.tag("latest", layout.image(layout.layers_of("base"), {"config": config}))
+
+        same = {"variables in another order": {"Env": SETTINGS["Env"][::-1]}, "empty members": {"OnBuild": [], "Tty": False},
+                "what an engine adds": {"Hostname": "abc", "Image": "sha256:00"}, "no command": {"Cmd": None}}
+        for name, members in same.items():
+            with self.subTest(name):
+                changed(**members)
+                self.good("verify", layout)
+        other = {"a variable more": {"Env": [*SETTINGS["Env"], "LD_PRELOAD=/opt/pht_results/x.so"]},
+                 "a variable less": {"Env": SETTINGS["Env"][1:]}, "no variables": {"Env": None},
+                 "another value": {"Env": [SETTINGS["Env"][0] + ":/opt", *SETTINGS["Env"][1:]]},
+                 "a variable twice": {"Env": [*SETTINGS["Env"], SETTINGS["Env"][0]]},
+                 "two in one": {"Env": ["".join(SETTINGS["Env"])]},
+                 "another program": {"Entrypoint": ["/bin/sh", "/opt/pht_train/entrypoint.sh"]},
+                 "another file": {"Entrypoint": ["/opt/pht_train/lib/a.py"]}, "a word more": {"Cmd": ["--leak"]},
+                 "another user": {"User": "root"}, "a volume": {"Volumes": {"/opt/x": {}}},
+                 "another label": {"Labels": {"maintainer": "somebody else"}},
+                 "another folder": {"WorkingDir": "/opt/pht_results"}, "another shell": {"Shell": ["/bin/evil"]},
+                 "a check": {"Healthcheck": {"Test": ["CMD", "/bin/evil"]}}, "a signal": {"StopSignal": "SIGKILL"},
+                 "a trigger": {"OnBuild": ["RUN evil"]}, "a port": {"ExposedPorts": {"80/tcp": {}}}}
+        for name, members in other.items():
+            with self.subTest(name):
+                changed(**members)
+                self.refused(4, "settings of oci:", "verify", layout)
+                self.refused(4, "settings of oci:", "pre-run", layout, station="alpha", module="/nonexistent/module.so")
+        changed()
+        self.good("pre-run", layout, station="alpha")
 
     def test_many_files(self):
         definition = DEFINITION | {f"data/{number:03}": b"%d" % number for number in range(125)}

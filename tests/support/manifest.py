@@ -115,6 +115,37 @@ def creator_statement(opt, opener, layers, base="registry.example/base"):
     return statement(CREATOR, predicate, pht.DEFINITION, made["list_sha512"])
 
 
+NOTICED = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "OnBuild", "Shell", "StopSignal",
+           "StopTimeout", "User", "Volumes", "WorkingDir")
+
+
+def _written(value, loose=False):
+    if not value:
+        return b"-"
+    if isinstance(value, str):
+        return b"%d:%b" % (len(value.encode()), value.encode())
+    if value is True:
+        return b"true"
+    if isinstance(value, (int, float)):
+        return b"#%.17g" % value
+    if isinstance(value, list):
+        return b"(" + b"".join(_written(item, loose) for item in value) + b")"
+    members = sorted((name.encode(), item) for name, item in value.items() if item or not loose)
+    return b"(" + b"".join(b"%d:%b=%b" % (len(name), name, _written(item, loose)) for name, item in members) + b")"
+
+
+def settings_digest(config):
+    """The one value for the settings of an image, config being that member of its configuration."""
+    text = b""
+    for name in NOTICED:
+        value = config.get(name)
+        if not value or (name == "WorkingDir" and value == "/"):
+            continue
+        text += name.encode() + b"="
+        text += _written(sorted(value) if name == "Env" else value, name == "Healthcheck")
+    return pht.sha512(text).hex()
+
+
 def stop_statement(opt, key, station, previous):
     """What a station says of the results of its stop; `opt` is the train as it leaves there."""
     opened = pht.open_train(opt, key)

@@ -240,7 +240,9 @@ static struct tt_creator_manifest make_creator(const struct tt_manifest_list *de
                                            .definition = *definition,
                                            .base = (char *)"oci:somewhere",
                                            .layers = layers,
-                                           .layer_count = 2};
+                                           .layer_count = 2,
+                                           .has_settings = true};
+    memset(manifest.settings, 9, sizeof manifest.settings);
     memset(manifest.session_id, 7, sizeof manifest.session_id);
     memset(manifest.hash, 8, sizeof manifest.hash);
     return manifest;
@@ -269,6 +271,8 @@ static void the_creators_is_read_as_written(void)
     CU_ASSERT_STRING_EQUAL(read.layers[1], layers[1]);
     CU_ASSERT_EQUAL(memcmp(read.session_id, said.session_id, sizeof said.session_id), 0);
     CU_ASSERT_EQUAL(memcmp(read.hash, said.hash, sizeof said.hash), 0);
+    CU_ASSERT_TRUE(read.has_settings);
+    CU_ASSERT_EQUAL(memcmp(read.settings, said.settings, sizeof said.settings), 0);
     CU_ASSERT_TRUE(read.definition.has_query);
     CU_ASSERT_EQUAL(memcmp(read.definition.query, entries[1].sha512, TT_SHA512_SIZE), 0);
     CU_ASSERT_EQUAL(tt_manifest_list_compare(&said.definition, &read.definition, "a", "b", &err), TT_OK);

@@ -202,7 +202,6 @@ def rows_behind_p11_kit(module, home, missing_keys, loaders, sizes, count):
         server.stop()
 
 
-@urgently()
 def measure_module(module, loaders=LOADERS, sizes=SIZES, count=COUNT, remote=True, with_overhead=True, say=print):
     """Starts it and measures: its rows, and what traintoken takes beyond it."""
     missing = module.why_not()
@@ -257,7 +256,8 @@ def matrix(modules=MODULES, say=print):
     """The whole of this machine."""
     rows, overheads, load = [], [], [os.getloadavg()[0]]
     for module in modules:
-        more, over = measure_module(module, say=say)
+        with urgently():
+            more, over = measure_module(module, say=say)
         rows += more
         overheads += over
         load.append(os.getloadavg()[0])

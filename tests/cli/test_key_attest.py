@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 import pathlib
+import pty
 import stat
 import unittest
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from support.station import PIN, Case, pool_key, tokens
+from support.station import PIN, PROGRAM, Case, pool_key, tokens
 
 needs_make_key = unittest.skipUnless(os.environ.get("TT_MAKE_KEY"), "needs make_key, named by TT_MAKE_KEY")
 TYPE = "application/vnd.in-toto+json"
@@ -241,6 +242,28 @@ class Verified(AttestCase):
         forged = sign(self.statement, pool_key("beta"), fingerprint)
         self.assertEqual(self.verify(forged).status, 0)
         self.refused_record(5, "and not about SHA256:", forged, "--public-key", alpha)
+
+    def test_a_key_that_claims_to_be_encrypted_asks_for_nothing(self):
+        """OpenSSL would ask for its passphrase on the terminal, and the record's maker would choose when."""
+        pem = self.statement["predicate"]["key"]["public_key"].replace(
+            "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n", 1)
+        record = self.write(self.with_payload(self.altered("predicate", "key", "public_key", pem)).encode(), "asks.json")
+        child, master = pty.fork()
+        if child == 0:
+            try:
+                os.execve(PROGRAM, [PROGRAM, "key", "attest", "--verify", record], self.environment())
+            finally:
+                os._exit(127)
+        shown = b""
+        try:
+            while b"phrase" not in shown and (data := os.read(master, 4096)):
+                shown += data
+        except OSError:
+            pass  # the other end is closed
+        os.close(master)
+        _, status = os.waitpid(child, 0)
+        self.assertNotIn(b"phrase", shown)
+        self.assertEqual(os.waitstatus_to_exitcode(status), 3, shown)
 
     def test_altered_statements(self):
         for steps in (("predicate", "key", "attributes", "extractable", True), ("predicate", "notes", "station", "beta"),

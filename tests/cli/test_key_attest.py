@@ -12,7 +12,8 @@ import unittest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from support.station import PIN, PROGRAM, Case, pool_key, tokens
+from support import files as fs
+from support.station import PIN, PROGRAM, Case, pool_key, sample, tokens
 
 needs_make_key = unittest.skipUnless(os.environ.get("TT_MAKE_KEY"), "needs make_key, named by TT_MAKE_KEY")
 TYPE = "application/vnd.in-toto+json"
@@ -184,6 +185,48 @@ class Made(AttestCase):
                                  (["--force", uri], "-o")):
             with self.subTest(arguments):
                 self.fails(2, [words], *arguments)
+
+
+class Forged(AttestCase):
+    """A train's maker chooses its session id and, by its code, the results: what a station signs of them must never be
+    a record that it did not make."""
+
+    def claims(self):
+        """A statement about alpha's key, and the end of its text, as long as a session id."""
+        der = spki(pool_key("alpha"), serialization.Encoding.DER)
+        fingerprint = "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+        key = {"public_key": spki(pool_key("alpha"), serialization.Encoding.PEM).decode(), "fingerprint": fingerprint,
+               "bits": 2048, "local": True}
+        text = json.dumps({"_type": "https://in-toto.io/Statement/v1",
+                           "subject": [{"name": "key", "digest": {"sha256": hashlib.sha256(der).hexdigest()}}],
+                           "predicateType": "https://traintoken.example/key/v1",
+                           "predicate": {"key": key, "notes": {"witness": "nobody" + "." * 64}}}).encode()
+        return text, text[-64:], fingerprint
+
+    def stop(self, results):
+        text, session_id, fingerprint = self.claims()
+        layout = self.layout(sample(session_id=session_id))
+        self.good("pre-run", layout, station="alpha")
+        entries = [fs.file(f"opt/pht_results/{name}", content) for name, content in results(encoding_to_sign(text)[:-64])]
+        self.run_code(layout, "alpha", [fs.folder("opt/pht_results"), *entries])
+        return layout, text, fingerprint
+
+    def test_results_are_no_record(self):
+        for results in (lambda start: [("a", start)], lambda start: [("a", start[:3]), ("b", b""), ("c", start[3:])]):
+            layout, text, fingerprint = self.stop(results)
+            result = self.tt("post-run", layout, station="alpha")
+            if result.status == 0:
+                config = json.loads(layout.tree()["opt/train_config.json"].content)
+                signature = base64.b64encode(bytes.fromhex(config["result_signature"])).decode()
+                record = json.dumps({"payloadType": TYPE, "payload": base64.b64encode(text).decode(),
+                                     "signatures": [{"keyid": fingerprint, "sig": signature}]})
+                self.fail(f"a train made the station sign: {self.verify(record)}")
+            self.assertEqual(result.status, 4, str(result))
+            self.assertIn("signed statement", result.err)
+
+    def test_other_results_pass(self):
+        layout, _, _ = self.stop(lambda start: [("a", b"DSSEv1"), ("b", b"\n" + start)])
+        self.good("post-run", layout, station="alpha")
 
 
 class Verified(AttestCase):

@@ -1,0 +1,131 @@
+/* What modules answer is not believed: a module of lies, played by a few functions. */
+#include <openssl/evp.h>
+#include <string.h>
+
+#include "provisioning/key_check.h"
+#include "provisioning/session.h"
+#include "suite.h"
+
+static CK_ULONG said_first, said_then; /* lengths and counts, when asked how many, and when asked for them */
+
+static CK_RV get_slot_list(CK_BBOOL present, CK_SLOT_ID *slots, CK_ULONG *count)
+{
+    (void)present;
+    *count = slots ? said_then : said_first;
+    return CKR_OK;
+}
+
+static CK_RV get_attribute(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    (void)session, (void)object, (void)count;
+    attributes->ulValueLen = attributes->pValue ? said_then : said_first;
+    return CKR_OK;
+}
+
+static CK_RV hide_attribute(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
+                            CK_ULONG count)
+{
+    (void)session, (void)object, (void)count;
+    attributes->ulValueLen = CK_UNAVAILABLE_INFORMATION;
+    return CKR_ATTRIBUTE_TYPE_INVALID;
+}
+
+static CK_RV find_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count)
+{
+    (void)session, (void)template, (void)count;
+    return CKR_OK;
+}
+
+static CK_RV find(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *handles, CK_ULONG room, CK_ULONG *found)
+{
+    (void)session, (void)handles, (void)room;
+    *found = said_then;
+    return CKR_OK;
+}
+
+static CK_RV find_final(CK_SESSION_HANDLE session)
+{
+    (void)session;
+    return CKR_OK;
+}
+
+static CK_FUNCTION_LIST functions = {.C_GetSlotList = get_slot_list,
+                                     .C_GetAttributeValue = get_attribute,
+                                     .C_FindObjectsInit = find_init,
+                                     .C_FindObjects = find,
+                                     .C_FindObjectsFinal = find_final};
+static struct tt_cryptoki cryptoki = {.path = (char *)"/a/module/of/lies.so", .functions = &functions};
+static struct tt_session session = {.cryptoki = &cryptoki};
+
+static void slots_that_found_no_room(void)
+{
+    static const CK_ULONG lies[][2] = {{2, 3}, {0, 2}, {1, (CK_ULONG)-1}, {(CK_ULONG)-1, 1}, {1000000, 1000000}};
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        struct tt_error err = TT_ERROR_INIT;
+        struct tt_token *tokens = NULL;
+        size_t count = 0;
+        said_first = lies[i][0];
+        said_then = lies[i][1];
+        CU_ASSERT_EQUAL(tt_tokens_list(&cryptoki, &tokens, &count, &err), TT_TOKEN);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "lies.so cannot list its slots"));
+        CU_ASSERT_PTR_NULL(tokens);
+    }
+}
+
+static void values_longer_than_their_room(void)
+{
+    static const CK_ULONG lies[][2] = {{4, 5}, {0, 1}, {16, (CK_ULONG)-1}};
+    functions.C_GetAttributeValue = get_attribute;
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        unsigned char *value = NULL;
+        size_t length = 0;
+        said_first = lies[i][0];
+        said_then = lies[i][1];
+        CU_ASSERT_FALSE(tt_object_value(&session, 1, CKA_LABEL, 256, &value, &length));
+        CU_ASSERT_PTR_NULL(value);
+    }
+}
+
+static void more_objects_than_were_asked_for(void)
+{
+    CK_OBJECT_HANDLE handles[4] = {0};
+    struct tt_error err = TT_ERROR_INIT;
+    size_t count = 0;
+    for (said_then = 5; said_then != 4; said_then = said_then == 5 ? (CK_ULONG)-1 : 4) {
+        CU_ASSERT_EQUAL(tt_objects_find(&session, NULL, 0, handles, 4, &count, &err), TT_TOKEN);
+        CU_ASSERT_EQUAL(count, 0);
+    }
+}
+
+static enum tt_verdict other_use(const struct tt_key_policy *policy)
+{
+    const struct tt_key_object key = {
+        .type = CKK_RSA, .unwrap = TT_ATTRIBUTE_UNKNOWN, .sign_recover = TT_ATTRIBUTE_UNKNOWN};
+    struct tt_findings findings;
+    CU_ASSERT_EQUAL_FATAL(tt_key_check(&session, &key, NULL, policy, &findings, NULL), TT_OK);
+    for (size_t i = 0; i < findings.count; i++)
+        if (strcmp(findings.items[i].name, "other-use") == 0)
+            return findings.items[i].verdict;
+    CU_FAIL_FATAL("nothing was said of other uses");
+    return TT_VERDICT_OK;
+}
+
+static void rights_that_a_token_hides(void)
+{
+    const struct tt_key_policy easy = {0};
+    const struct tt_key_policy strict = {.no_other_use = true};
+    functions.C_GetAttributeValue = hide_attribute;
+    CU_ASSERT_EQUAL(other_use(&easy), TT_VERDICT_OK);
+    CU_ASSERT_EQUAL(other_use(&strict), TT_VERDICT_WRONG);
+}
+
+int main(void)
+{
+    static const struct suite_test tests[] = {
+        {"slots that found no room", slots_that_found_no_room},
+        {"values longer than their room", values_longer_than_their_room},
+        {"more objects than were asked for", more_objects_than_were_asked_for},
+        {"rights that a token hides", rights_that_a_token_hides},
+    };
+    return SUITE_RUN("answers of modules", tests);
+}

@@ -232,6 +232,16 @@ class Whole(CeremonyCase):
         self.assertFalse(os.path.exists(self.out))
 
 
+    def test_options_names_as_words_of_values(self):
+        self.done("--dry-run", "--operator", "the operator on duty", "--witness=a witness , out of two",
+                  "--subject=/CN=our station alpha/O=the key office")
+
+    def test_a_folder_that_cannot_be_made(self):
+        result = self.start("--station=alpha", f"--module={self.module}", f"--out={self.breaker}/out")
+        self.assertEqual(result.status, 8, str(result))
+        self.assertIn("cannot be made", result.err)
+
+
 class Again(CeremonyCase):
     """Broken off after each step that changes something, and before it."""
 

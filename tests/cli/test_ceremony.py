@@ -211,6 +211,16 @@ class Whole(CeremonyCase):
         for path in (self.pin_file, self.so_pin_file):
             self.assertRegex(pathlib.Path(path).read_text(encoding="utf-8"), r"^[0-9]{8}\n$")
 
+    def test_made_pins_that_the_token_does_not_take(self):
+        """They stay in their files, so that the same would happen again and again: it is said what to do."""
+        pathlib.Path(self.breaker).write_text('#!/bin/sh\ncase "$*" in "token init"*) exit 7 ;; esac\nexec "$TT_REAL" "$@"\n',
+                                              encoding="utf-8")
+        files = (f"--pin-file={self.pin_file}", f"--so-pin-file={self.so_pin_file}")
+        no_pins = {"PRIVATE_KEY_PASSWORD": None, "TRAINTOKEN_SO_PIN": None}
+        self.stopped(7, ["--pin-length", self.pin_file, self.so_pin_file], "--generate-pins", *files,
+                     TRAINTOKEN=self.breaker, TT_REAL=PROGRAM, **no_pins)
+        self.done("--generate-pins", *files, **no_pins)
+
     def test_usage(self):
         for options, words in ((["--station="], "empty"), (["--station=a/b"], "station's id"),
                                (["--station=.."], "station's id"), (["--token=a;b"], "token's label"),

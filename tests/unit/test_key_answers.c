@@ -49,7 +49,26 @@ static CK_RV find_final(CK_SESSION_HANDLE session)
     return CKR_OK;
 }
 
+static CK_FLAGS flags_now;
+static unsigned logins;
+
+static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
+{
+    (void)slot;
+    *info = (CK_TOKEN_INFO){.flags = flags_now};
+    return CKR_OK;
+}
+
+static CK_RV login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG length)
+{
+    (void)handle, (void)user, (void)pin, (void)length;
+    logins++;
+    return CKR_OK;
+}
+
 static CK_FUNCTION_LIST functions = {.C_GetSlotList = get_slot_list,
+                                     .C_GetTokenInfo = get_token_info,
+                                     .C_Login = login,
                                      .C_GetAttributeValue = get_attribute,
                                      .C_FindObjectsInit = find_init,
                                      .C_FindObjects = find,
@@ -119,6 +138,33 @@ static void rights_that_a_token_hides(void)
     CU_ASSERT_EQUAL(other_use(&strict), TT_VERDICT_WRONG);
 }
 
+/* Others spend tries while the PIN is being typed. */
+static void tries_that_are_spent_meanwhile(void)
+{
+    static const struct {
+        CK_USER_TYPE user;
+        CK_FLAGS flags;
+        bool last_pin_try;
+        enum tt_status status;
+    } cases[] = {{CKU_USER, CKF_USER_PIN_FINAL_TRY, false, TT_PIN}, {CKU_USER, CKF_USER_PIN_LOCKED, true, TT_PIN},
+                 {CKU_SO, CKF_SO_PIN_FINAL_TRY, false, TT_PIN},     {CKU_USER, CKF_SO_PIN_FINAL_TRY, false, TT_OK},
+                 {CKU_USER, CKF_USER_PIN_FINAL_TRY, true, TT_OK},   {CKU_USER, 0, false, TT_OK}};
+    struct tt_secret *typed TT_CLEANUP(tt_secret_free_cleanup) = NULL;
+    CU_ASSERT_EQUAL_FATAL(tt_secret_new(TT_PIN_LIMIT + 1, &typed, NULL), TT_OK);
+    typed->data[typed->length++] = '1';
+    const struct tt_pin_sources sources = {.environment = typed, .descriptor = -1};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tt_session one = session;
+        struct tt_error err = TT_ERROR_INIT;
+        one.token.info.flags = CKF_LOGIN_REQUIRED;
+        flags_now = CKF_LOGIN_REQUIRED | cases[i].flags;
+        logins = 0;
+        CU_ASSERT_EQUAL(tt_session_login(&one, cases[i].user, &sources, cases[i].last_pin_try, NULL, &err),
+                        cases[i].status);
+        CU_ASSERT_EQUAL(logins, cases[i].status == TT_OK ? 1 : 0);
+    }
+}
+
 int main(void)
 {
     static const struct suite_test tests[] = {
@@ -126,6 +172,7 @@ int main(void)
         {"values longer than their room", values_longer_than_their_room},
         {"more objects than were asked for", more_objects_than_were_asked_for},
         {"rights that a token hides", rights_that_a_token_hides},
+        {"tries that are spent meanwhile", tries_that_are_spent_meanwhile},
     };
     return SUITE_RUN("answers of modules", tests);
 }

@@ -4,6 +4,7 @@
 
 #include "provisioning/key_check.h"
 #include "provisioning/session.h"
+#include "provisioning/token_init.h"
 #include "suite.h"
 
 static CK_ULONG said_first, said_then; /* lengths and counts, when asked how many, and when asked for them */
@@ -50,13 +51,22 @@ static CK_RV find_final(CK_SESSION_HANDLE session)
 }
 
 static CK_FLAGS flags_now;
-static unsigned logins;
+static char serial_now;
+static unsigned logins, makings;
 
 static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
     (void)slot;
     *info = (CK_TOKEN_INFO){.flags = flags_now};
+    info->serialNumber[0] = (CK_CHAR)serial_now;
     return CKR_OK;
+}
+
+static CK_RV init_token(CK_SLOT_ID slot, CK_UTF8CHAR *pin, CK_ULONG length, CK_UTF8CHAR *label)
+{
+    (void)slot, (void)pin, (void)length, (void)label;
+    makings++;
+    return CKR_DEVICE_ERROR; /* that it came to this is enough */
 }
 
 static CK_RV login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG length)
@@ -69,6 +79,7 @@ static CK_RV login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, CK_UTF8CHAR *pin
 static CK_FUNCTION_LIST functions = {.C_GetSlotList = get_slot_list,
                                      .C_GetTokenInfo = get_token_info,
                                      .C_Login = login,
+                                     .C_InitToken = init_token,
                                      .C_GetAttributeValue = get_attribute,
                                      .C_FindObjectsInit = find_init,
                                      .C_FindObjects = find,
@@ -165,6 +176,32 @@ static void tries_that_are_spent_meanwhile(void)
     }
 }
 
+/* Another card is in the reader, or somebody else was faster: nothing of theirs is erased. */
+static void a_token_that_was_changed_meanwhile(void)
+{
+    static const struct {
+        CK_FLAGS chosen, now;
+        char serial, serial_now;
+        unsigned makings;
+    } cases[] = {{0, CKF_TOKEN_INITIALIZED, 'a', 'a', 0},
+                 {CKF_TOKEN_INITIALIZED, CKF_TOKEN_INITIALIZED, 'a', 'b', 0},
+                 {CKF_TOKEN_INITIALIZED, 0, 'a', 'a', 0},
+                 {CKF_TOKEN_INITIALIZED, CKF_TOKEN_INITIALIZED, 'a', 'a', 1},
+                 {0, 0, 'a', 'a', 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tt_token chosen = {.info = {.flags = cases[i].chosen}};
+        struct tt_token made;
+        struct tt_error err = TT_ERROR_INIT;
+        chosen.info.serialNumber[0] = (CK_CHAR)cases[i].serial;
+        flags_now = cases[i].now;
+        serial_now = cases[i].serial_now;
+        makings = 0;
+        CU_ASSERT_EQUAL(tt_token_init(&cryptoki, &chosen, "station", NULL, NULL, false, &made, &err), TT_TOKEN);
+        CU_ASSERT_EQUAL(makings, cases[i].makings);
+        CU_ASSERT_EQUAL(strstr(err.message, "nothing was changed") != NULL, cases[i].makings == 0);
+    }
+}
+
 int main(void)
 {
     static const struct suite_test tests[] = {
@@ -173,6 +210,7 @@ int main(void)
         {"more objects than were asked for", more_objects_than_were_asked_for},
         {"rights that a token hides", rights_that_a_token_hides},
         {"tries that are spent meanwhile", tries_that_are_spent_meanwhile},
+        {"a token that was changed meanwhile", a_token_that_was_changed_meanwhile},
     };
     return SUITE_RUN("answers of modules", tests);
 }

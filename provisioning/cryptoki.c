@@ -68,14 +68,18 @@ void tt_cryptoki_free(struct tt_cryptoki *cryptoki)
 static enum tt_status list_slots(struct tt_cryptoki *cryptoki, CK_SLOT_ID **ret_slots, CK_ULONG *ret_count,
                                  struct tt_error *err)
 {
-    CK_ULONG count = 0;
-    CK_RV outcome = cryptoki->functions->C_GetSlotList(CK_TRUE, NULL, &count);
-    CK_SLOT_ID *slots TT_CLEANUP(tt_free_cleanup) =
-        outcome == CKR_OK && count <= SLOT_LIMIT ? calloc(count + 1, sizeof *slots) : NULL;
+    CK_ULONG room = 0;
+    CK_RV outcome = cryptoki->functions->C_GetSlotList(CK_TRUE, NULL, &room);
+    if (outcome == CKR_OK && room > SLOT_LIMIT)
+        outcome = CKR_GENERAL_ERROR;
+    CK_SLOT_ID *slots TT_CLEANUP(tt_free_cleanup) = outcome == CKR_OK ? calloc(room + 1, sizeof *slots) : NULL;
     if (outcome == CKR_OK && !slots)
         return tt_error_memory(err);
+    CK_ULONG count = room;
     if (outcome == CKR_OK)
         outcome = cryptoki->functions->C_GetSlotList(CK_TRUE, slots, &count);
+    if (outcome == CKR_OK && count > room) /* more than it can have filled in */
+        outcome = CKR_GENERAL_ERROR;
     if (outcome != CKR_OK)
         return tt_ckr_error(outcome, err, "the PKCS#11 module %s cannot list its slots", cryptoki->path);
     *ret_slots = TT_TAKE(slots);

@@ -101,6 +101,13 @@ static const char *words_of(const cJSON *document)
     return words ? words : text_of(member(document, "message"));
 }
 
+/* What stands where the key should be: no key is NULL, or null, and for the service also empty. Anything else that is
+ * no text is somebody's all the same, and not replaced unasked: it is taken as a key that cannot be read. */
+static const char *registered(const cJSON *item)
+{
+    return !item || cJSON_IsNull(item) ? NULL : cJSON_IsString(item) ? item->valuestring : "";
+}
+
 static enum tt_status refused(const struct work *work, int code, const cJSON *document, struct tt_error *err)
 {
     const char *words = words_of(document);
@@ -209,7 +216,7 @@ static enum tt_status vault_take(const struct work *work, int code, struct found
     if (code == 200 && !is_exact(member(found->document, "data")))
         return tt_error_set(err, TT_STORE, "the secret '%s' has numbers that would not stay as they are",
                             work->place->path);
-    const char *text = code == 200 ? text_of(member(vault_fields(work, found->document), work->place->field)) : NULL;
+    const char *text = code == 200 ? registered(member(vault_fields(work, found->document), work->place->field)) : NULL;
     if (text && !(found->text = strdup(text)))
         return tt_error_memory(err);
     return TT_OK;
@@ -261,8 +268,8 @@ static enum tt_status central_take(const struct work *work, int code, struct fou
     if (!item)
         return tt_error_set(err, TT_STORE, "%s does not show the station's public key: it needs the right to edit it",
                             work->place->server.url);
-    const char *text = text_of(item);
-    if (text && *text && !(found->text = strdup(text)))
+    const char *text = registered(item);
+    if (text && (*text || !cJSON_IsString(item)) && !(found->text = strdup(text)))
         return tt_error_memory(err);
     return TT_OK;
 }

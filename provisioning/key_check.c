@@ -71,6 +71,17 @@ static void look_at_flag(struct tt_findings *findings, const char *name, enum tt
         say(findings, name, unless(insisted), "%s", bad);
 }
 
+/* A modulus or exponent that no honest key has: it is not tried, and whoever seals for it may seal for everybody. */
+static void look_at_numbers(const struct tt_key_object *key, struct tt_findings *findings)
+{
+    struct tt_error fault = TT_ERROR_INIT;
+    if (key->type == CKK_RSA && key->bits >= TT_RSA_BITS_MIN && key->bits <= TT_RSA_BITS_MAX &&
+        tt_public_key_check(key->public_half, "the public half that the token shows", &fault) != TT_OK)
+        say(findings, "public-half", TT_VERDICT_WRONG,
+            "%s; somebody may have put it there: use this key for nothing, and make one with traintoken key generate",
+            fault.message);
+}
+
 static void look_at_secrecy(const struct tt_key_object *key, const struct tt_key_policy *policy,
                             struct tt_findings *findings)
 {
@@ -123,13 +134,19 @@ static void look_at_right(struct tt_findings *findings, const char *name, const 
 static void look_at_other_use(struct tt_session *session, const struct tt_key_object *key,
                               const struct tt_key_policy *policy, struct tt_findings *findings)
 {
+    enum tt_attribute may_derive = tt_object_flag(session, key->private_key, CKA_DERIVE);
     bool unwrap = key->unwrap == TT_ATTRIBUTE_TRUE;
     bool recover = key->sign_recover == TT_ATTRIBUTE_TRUE;
-    bool derive = tt_object_flag(session, key->private_key, CKA_DERIVE) == TT_ATTRIBUTE_TRUE;
+    bool derive = may_derive == TT_ATTRIBUTE_TRUE;
+    bool all_shown = key->unwrap != TT_ATTRIBUTE_UNKNOWN && key->sign_recover != TT_ATTRIBUTE_UNKNOWN &&
+                     may_derive != TT_ATTRIBUTE_UNKNOWN;
     if (unwrap || recover || derive)
         say(findings, "other-use", unless(policy->no_other_use),
             "the key may do more than a station needs:%s%s%s; keys of traintoken key generate may not",
             unwrap ? " CKA_UNWRAP" : "", recover ? " CKA_SIGN_RECOVER" : "", derive ? " CKA_DERIVE" : "");
+    else if (!all_shown)
+        say(findings, "other-use", policy->no_other_use ? TT_VERDICT_WRONG : TT_VERDICT_OK,
+            "the token does not show whether the key may do more; it shows nothing that it may");
     else
         say(findings, "other-use", TT_VERDICT_OK, "the key may do nothing else");
 }
@@ -171,6 +188,7 @@ enum tt_status tt_key_check(struct tt_session *session, const struct tt_key_obje
         return status;
     say(&findings, "key", TT_VERDICT_OK, "exactly one key is named so");
     look_at_type(key, policy, &findings);
+    look_at_numbers(key, &findings);
     look_at_secrecy(key, policy, &findings);
     look_at_right(&findings, "decrypt", "CKA_DECRYPT", key->decrypt, findings.probe.unwrap.way);
     look_at_right(&findings, "sign", "CKA_SIGN", key->sign, findings.probe.sign.way);

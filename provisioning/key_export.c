@@ -76,7 +76,10 @@ enum tt_status tt_export_public(const EVP_PKEY *key, enum tt_export_format forma
     char *pem TT_CLEANUP(tt_free_cleanup) = NULL;
     char *hex TT_CLEANUP(tt_free_cleanup) = NULL;
     char fingerprint[TT_FINGERPRINT_SIZE];
-    enum tt_status status = tt_public_key_pem(key, &pem, err);
+    /* Exponent 1, for instance, is a key that everybody has. */
+    enum tt_status status = tt_public_key_check(key, "the public key that the token shows", err);
+    if (status == TT_OK)
+        status = tt_public_key_pem(key, &pem, err);
     if (status == TT_OK && !(hex = tt_hex_new((const uint8_t *)pem, strlen(pem))))
         status = tt_error_memory(err);
     if (status == TT_OK)

@@ -40,8 +40,11 @@ static CK_RV get_value(struct tt_session *session, CK_OBJECT_HANDLE object, CK_A
     unsigned char *value = calloc(1, attribute.ulValueLen + 1);
     if (!value)
         return CKR_HOST_MEMORY;
+    CK_ULONG room = attribute.ulValueLen;
     attribute.pValue = value;
     outcome = functions->C_GetAttributeValue(session->handle, object, &attribute, 1);
+    if (outcome == CKR_OK && attribute.ulValueLen > room) /* more than it can have filled in */
+        outcome = CKR_GENERAL_ERROR;
     if (outcome != CKR_OK) {
         free(value);
         return outcome;
@@ -91,6 +94,8 @@ enum tt_status tt_objects_find(struct tt_session *session, CK_ATTRIBUTE *templat
         CK_ULONG room = limit - total < BATCH ? (CK_ULONG)(limit - total) : BATCH;
         outcome = room ? functions->C_FindObjects(session->handle, handles + total, room, &found) : CKR_OK;
         found = room ? found : 0;
+        if (outcome == CKR_OK && found > room) /* more than it can have filled in */
+            outcome = CKR_GENERAL_ERROR;
         total += outcome == CKR_OK ? found : 0;
     } while (outcome == CKR_OK && found > 0);
     functions->C_FindObjectsFinal(session->handle);

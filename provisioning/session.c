@@ -56,6 +56,19 @@ static enum tt_status check_tries(const struct tt_session *session, bool officer
                         whose);
 }
 
+/* A PIN that is typed, or comes through a pipe, takes its time: others may have spent tries until it is there. */
+static enum tt_status check_tries_again(struct tt_session *session, bool officer, const char *label, bool last_pin_try,
+                                        struct tt_error *err)
+{
+    CK_FLAGS severe = officer ? CKF_SO_PIN_LOCKED | CKF_SO_PIN_FINAL_TRY : CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY;
+    CK_TOKEN_INFO now = {0};
+    if (session->cryptoki->functions->C_GetTokenInfo(session->token.slot, &now) != CKR_OK ||
+        !(now.flags & ~session->token.info.flags & severe))
+        return TT_OK;
+    session->token.info.flags = now.flags;
+    return check_tries(session, officer, label, last_pin_try, err);
+}
+
 static enum tt_status get_pin(const struct tt_session *session, const char *label, const struct tt_pin_sources *sources,
                               struct tt_secret **ret_pin, struct tt_error *err)
 {
@@ -111,6 +124,8 @@ enum tt_status tt_session_login(struct tt_session *session, CK_USER_TYPE user, c
     enum tt_status status = check_tries(session, user == CKU_SO, label, last_pin_try, err);
     if (status == TT_OK)
         status = get_pin(session, label, sources, &pin, err);
+    if (status == TT_OK)
+        status = check_tries_again(session, user == CKU_SO, label, last_pin_try, err);
     if (status != TT_OK)
         return status;
     int turn = pin ? tt_module_turn(session->cryptoki->path) : -1; /* on a keypad nobody else has to wait */

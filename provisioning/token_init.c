@@ -130,6 +130,28 @@ static enum tt_status check_tries(const struct tt_token *token, bool last_pin_tr
     return TT_OK;
 }
 
+/* Between the choice and the making, people type PINs: a card can be changed, or an empty token made by somebody else.
+ */
+static enum tt_status check_it_is_the_same(const struct tt_cryptoki *cryptoki, const struct tt_token *token,
+                                           struct tt_error *err)
+{
+    struct tt_token now = {0};
+    CK_RV outcome = cryptoki->functions->C_GetTokenInfo(token->slot, &now.info);
+    if (outcome != CKR_OK)
+        return tt_ckr_error(outcome, err, "the token in slot %lu cannot be looked at any more; nothing was changed",
+                            token->slot);
+    bool is_same = is_initialized(&now) == is_initialized(token);
+    if (is_initialized(token))
+        is_same = is_same && memcmp(now.info.label, token->info.label, sizeof now.info.label) == 0 &&
+                  memcmp(now.info.serialNumber, token->info.serialNumber, sizeof now.info.serialNumber) == 0;
+    if (!is_same)
+        return tt_error_set(err, TT_TOKEN,
+                            "slot %lu has another token now than the one that was chosen, or somebody else has "
+                            "initialized it; nothing was changed: look at traintoken token list, and try again",
+                            token->slot);
+    return TT_OK;
+}
+
 enum tt_status tt_token_init(struct tt_cryptoki *cryptoki, const struct tt_token *token, const char *label,
                              const struct tt_secret *officer_pin, const struct tt_secret *user_pin, bool last_pin_try,
                              struct tt_token *ret_token, struct tt_error *err)
@@ -148,6 +170,8 @@ enum tt_status tt_token_init(struct tt_cryptoki *cryptoki, const struct tt_token
         status = tt_token_pin_fits(token, user_pin, "PIN", err);
     if (status == TT_OK)
         status = tt_interrupt_check(err);
+    if (status == TT_OK)
+        status = check_it_is_the_same(cryptoki, token, err);
     if (status != TT_OK)
         return status;
     CK_RV outcome = cryptoki->functions->C_InitToken(token->slot, officer_pin ? officer_pin->data : NULL,

@@ -37,6 +37,14 @@ bool tt_text_is_utf8(const char *text, size_t length)
     return true;
 }
 
+/* U+2028 to U+202E and U+2066 to U+2069 break lines or turn the direction of writing: what stands there would read as
+ * something else. `step` bytes are one character. */
+static bool misleads(const unsigned char *in, size_t step)
+{
+    return step == 3 && in[0] == 0xE2 &&
+           ((in[1] == 0x80 && in[2] >= 0xA8 && in[2] <= 0xAE) || (in[1] == 0x81 && in[2] >= 0xA6 && in[2] <= 0xA9));
+}
+
 void tt_text_printable(const char *text, char *out, size_t size)
 {
     const unsigned char *in = (const unsigned char *)text;
@@ -44,7 +52,8 @@ void tt_text_printable(const char *text, char *out, size_t size)
     size_t used = 0;
     while (left > 0) {
         size_t step = tt_text_utf8_sequence(in, left);
-        bool control = step == 0 || in[0] < 0x20 || in[0] == 0x7F || (in[0] == 0xC2 && in[1] < 0xA0);
+        bool control =
+            step == 0 || in[0] < 0x20 || in[0] == 0x7F || (in[0] == 0xC2 && in[1] < 0xA0) || misleads(in, step);
         size_t taken = step == 0 ? 1 : step;
         size_t need = control ? 4 * taken : taken;
         if (used + need + 1 > size)

@@ -272,6 +272,11 @@ enum tt_status provision_write(const char *path, bool force, const struct tt_buf
         return tt_error_errno(err, TT_STORE, "the folder %s cannot be opened", folder_name);
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return tt_error_set(err, TT_USAGE, "%s is a folder, not a file to write", path);
+    /* A new file would take the place of a device, too: of /dev/null, for everybody. */
+    struct stat facts;
+    if (force && fstatat(folder, name, &facts, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(facts.st_mode) &&
+        !S_ISLNK(facts.st_mode))
+        return tt_error_set(err, TT_USAGE, "%s is no regular file, and is not replaced; name another one", path);
     if (force)
         return tt_file_replace(folder, name, text->data, text->length, 0644, err);
     enum tt_status status = tt_file_replace(folder, fresh, text->data, text->length, 0644, err);

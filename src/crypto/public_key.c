@@ -44,6 +44,14 @@ static const char *unfit(const EVP_PKEY *key)
     return NULL;
 }
 
+/* PEM can say that it is encrypted, and OpenSSL would ask for the passphrase on the terminal: a file of somebody else's
+ * making must not make people type a secret. */
+static int no_passphrase(char *buffer, int size, int writing, void *user)
+{
+    (void)buffer, (void)size, (void)writing, (void)user;
+    return -1;
+}
+
 enum tt_status tt_public_key_parse(const void *pem, size_t length, const char *what, EVP_PKEY **ret_key,
                                    struct tt_error *err)
 {
@@ -52,7 +60,7 @@ enum tt_status tt_public_key_parse(const void *pem, size_t length, const char *w
     BIO *bio TT_CLEANUP(bio_cleanup) = BIO_new_mem_buf(pem, (int)length);
     if (!bio)
         return tt_error_memory(err);
-    EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL);
     ERR_clear_error();
     if (!key)
         return tt_error_set(err, TT_MALFORMED, "%s is not a PEM public key (\"-----BEGIN PUBLIC KEY-----\")", what);

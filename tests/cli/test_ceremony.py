@@ -211,6 +211,16 @@ class Whole(CeremonyCase):
         for path in (self.pin_file, self.so_pin_file):
             self.assertRegex(pathlib.Path(path).read_text(encoding="utf-8"), r"^[0-9]{8}\n$")
 
+    def test_made_pins_that_the_token_does_not_take(self):
+        """They stay in their files, so that the same would happen again and again: it is said what to do."""
+        pathlib.Path(self.breaker).write_text('#!/bin/sh\ncase "$*" in "token init"*) exit 7 ;; esac\nexec "$TT_REAL" "$@"\n',
+                                              encoding="utf-8")
+        files = (f"--pin-file={self.pin_file}", f"--so-pin-file={self.so_pin_file}")
+        no_pins = {"PRIVATE_KEY_PASSWORD": None, "TRAINTOKEN_SO_PIN": None}
+        self.stopped(7, ["--pin-length", self.pin_file, self.so_pin_file], "--generate-pins", *files,
+                     TRAINTOKEN=self.breaker, TT_REAL=PROGRAM, **no_pins)
+        self.done("--generate-pins", *files, **no_pins)
+
     def test_usage(self):
         for options, words in ((["--station="], "empty"), (["--station=a/b"], "station's id"),
                                (["--station=.."], "station's id"), (["--token=a;b"], "token's label"),
@@ -230,6 +240,16 @@ class Whole(CeremonyCase):
         for option in set(re.findall(r"--([a-z][a-z-]+)", shown)):
             self.assertIn(f"Fl Fl {option}", page)
         self.assertFalse(os.path.exists(self.out))
+
+
+    def test_options_names_as_words_of_values(self):
+        self.done("--dry-run", "--operator", "the operator on duty", "--witness=a witness , out of two",
+                  "--subject=/CN=our station alpha/O=the key office")
+
+    def test_a_folder_that_cannot_be_made(self):
+        result = self.start("--station=alpha", f"--module={self.module}", f"--out={self.breaker}/out")
+        self.assertEqual(result.status, 8, str(result))
+        self.assertIn("cannot be made", result.err)
 
 
 class Again(CeremonyCase):

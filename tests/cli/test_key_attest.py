@@ -5,13 +5,15 @@ import hashlib
 import json
 import os
 import pathlib
+import pty
 import stat
 import unittest
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from support.station import PIN, Case, pool_key, tokens
+from support import files as fs
+from support.station import PIN, PROGRAM, Case, pool_key, sample, tokens
 
 needs_make_key = unittest.skipUnless(os.environ.get("TT_MAKE_KEY"), "needs make_key, named by TT_MAKE_KEY")
 TYPE = "application/vnd.in-toto+json"
@@ -185,6 +187,48 @@ class Made(AttestCase):
                 self.fails(2, [words], *arguments)
 
 
+class Forged(AttestCase):
+    """A train's maker chooses its session id and, by its code, the results: what a station signs of them must never be
+    a record that it did not make."""
+
+    def claims(self):
+        """A statement about alpha's key, and the end of its text, as long as a session id."""
+        der = spki(pool_key("alpha"), serialization.Encoding.DER)
+        fingerprint = "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+        key = {"public_key": spki(pool_key("alpha"), serialization.Encoding.PEM).decode(), "fingerprint": fingerprint,
+               "bits": 2048, "local": True}
+        text = json.dumps({"_type": "https://in-toto.io/Statement/v1",
+                           "subject": [{"name": "key", "digest": {"sha256": hashlib.sha256(der).hexdigest()}}],
+                           "predicateType": "https://traintoken.example/key/v1",
+                           "predicate": {"key": key, "notes": {"witness": "nobody" + "." * 64}}}).encode()
+        return text, text[-64:], fingerprint
+
+    def stop(self, results):
+        text, session_id, fingerprint = self.claims()
+        layout = self.layout(sample(session_id=session_id))
+        self.good("pre-run", layout, station="alpha")
+        entries = [fs.file(f"opt/pht_results/{name}", content) for name, content in results(encoding_to_sign(text)[:-64])]
+        self.run_code(layout, "alpha", [fs.folder("opt/pht_results"), *entries])
+        return layout, text, fingerprint
+
+    def test_results_are_no_record(self):
+        for results in (lambda start: [("a", start)], lambda start: [("a", start[:3]), ("b", b""), ("c", start[3:])]):
+            layout, text, fingerprint = self.stop(results)
+            result = self.tt("post-run", layout, station="alpha")
+            if result.status == 0:
+                config = json.loads(layout.tree()["opt/train_config.json"].content)
+                signature = base64.b64encode(bytes.fromhex(config["result_signature"])).decode()
+                record = json.dumps({"payloadType": TYPE, "payload": base64.b64encode(text).decode(),
+                                     "signatures": [{"keyid": fingerprint, "sig": signature}]})
+                self.fail(f"a train made the station sign: {self.verify(record)}")
+            self.assertEqual(result.status, 4, str(result))
+            self.assertIn("signed statement", result.err)
+
+    def test_other_results_pass(self):
+        layout, _, _ = self.stop(lambda start: [("a", b"DSSEv1"), ("b", b"\n" + start)])
+        self.good("post-run", layout, station="alpha")
+
+
 class Verified(AttestCase):
     @classmethod
     def setUpClass(cls):
@@ -241,6 +285,28 @@ class Verified(AttestCase):
         forged = sign(self.statement, pool_key("beta"), fingerprint)
         self.assertEqual(self.verify(forged).status, 0)
         self.refused_record(5, "and not about SHA256:", forged, "--public-key", alpha)
+
+    def test_a_key_that_claims_to_be_encrypted_asks_for_nothing(self):
+        """OpenSSL would ask for its passphrase on the terminal, and the record's maker would choose when."""
+        pem = self.statement["predicate"]["key"]["public_key"].replace(
+            "KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n", 1)
+        record = self.write(self.with_payload(self.altered("predicate", "key", "public_key", pem)).encode(), "asks.json")
+        child, master = pty.fork()
+        if child == 0:
+            try:
+                os.execve(PROGRAM, [PROGRAM, "key", "attest", "--verify", record], self.environment())
+            finally:
+                os._exit(127)
+        shown = b""
+        try:
+            while b"phrase" not in shown and (data := os.read(master, 4096)):
+                shown += data
+        except OSError:
+            pass  # the other end is closed
+        os.close(master)
+        _, status = os.waitpid(child, 0)
+        self.assertNotIn(b"phrase", shown)
+        self.assertEqual(os.waitstatus_to_exitcode(status), 3, shown)
 
     def test_altered_statements(self):
         for steps in (("predicate", "key", "attributes", "extractable", True), ("predicate", "notes", "station", "beta"),

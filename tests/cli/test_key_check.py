@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 import shutil
+import subprocess
 import tempfile
 import unittest
 
@@ -10,6 +12,18 @@ from support.station import PIN, Case, Tokens, pool_key, tokens
 
 WRONG_PIN = "tt-throw-away-9999"
 needs_make_key = unittest.skipUnless(os.environ.get("TT_MAKE_KEY"), "needs make_key, named by TT_MAKE_KEY")
+
+
+def public_der(modulus, exponent):
+    """SubjectPublicKeyInfo, also with numbers that libraries refuse to write."""
+    def item(tag, content):
+        size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+        return bytes([tag]) + (size if len(content) < 128 else bytes([0x80 | len(size)]) + size) + content
+
+    def integer(number):
+        return item(2, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+    algorithm = item(0x30, bytes.fromhex("06092a864886f70d0101010500"))
+    return item(0x30, algorithm + item(3, b"\0" + item(0x30, integer(modulus) + integer(exponent))))
 
 
 class CheckCase(Case):
@@ -106,6 +120,23 @@ class Keys(CheckCase):
         found = self.verdicts(tokens().uri("always-authenticate"), self.policy({"always_authenticate": True}))
         self.assertEqual(found["always-authenticate"], "ok")
         self.verdicts(self.generated(), self.policy({"always_authenticate": True}), status=6)
+
+    def test_a_public_half_that_is_no_honest_one(self):
+        """Whoever may write to the token can put another public object there; with exponent 1 nothing is secret."""
+        if "swapped" not in tokens().made:
+            tokens().add("swapped", pool_key("alpha"))
+            numbers = pool_key("alpha").public_key().public_numbers()
+            path = f"{self.work}/public.der"
+            pathlib.Path(path).write_bytes(public_der(numbers.n, 1))
+            for action in (["--delete-object", "--type=pubkey"], ["--write-object", path, "--type=pubkey", "--label=key"]):
+                subprocess.run(["pkcs11-tool", "--module", tokens().module, "--token-label=swapped", "--login",
+                                f"--pin={PIN}", "--id=01", *action], env=self.environment(), check=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        uri = "pkcs11:token=swapped;object=key"
+        self.assertEqual(self.verdicts(uri, status=6)["public-half"], "wrong")
+        result = self.tt("key", "export", uri, env={"TRAINTOKEN_MODULE": tokens().module})
+        self.assertEqual((result.status, result.out), (6, ""), str(result))
+        self.assertIn("no honest key", result.err)
 
     def test_a_token_that_cannot_serve(self):
         place = tempfile.mkdtemp(prefix="traintoken-test-strict-")

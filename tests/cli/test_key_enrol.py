@@ -104,8 +104,10 @@ class Vault(VaultCase):
         self.assertEqual(json.loads(self.server.writes()[0][3])["options"], {"cas": 2})
 
     def test_what_is_no_key_is_another_one(self):
-        self.server.versions[self.stored] = [{FIELD: "nonsense"}]
-        self.fails(5, ["unreadable", "--replace"])
+        for there in ({"pem": pem("beta").decode()}, [pem("beta").hex()], False, 7, "", "nonsense"):
+            with self.subTest(there):
+                self.server.versions[self.stored] = [{FIELD: there}]
+                self.fails(5, ["unreadable", "--replace"])
         self.enrolled("--replace")
 
     def test_deleted_secret(self):

@@ -132,6 +132,15 @@ class File(ExportCase):
         self.exported(tokens().uri("alpha"), "-o", link, "--force")
         self.assertEqual(pathlib.Path(target).read_text(encoding="utf-8"), "precious")
 
+    def test_only_files_are_replaced(self):
+        """As /dev/null would be, where root exports."""
+        os.mkfifo(f"{self.work}/pipe")
+        os.mkdir(f"{self.work}/folder")
+        for name in ("pipe", "folder"):
+            before = os.stat(f"{self.work}/{name}").st_mode
+            self.fails(2, ["no regular file"], tokens().uri("alpha"), "--force", "-o", f"{self.work}/{name}")
+            self.assertEqual(os.stat(f"{self.work}/{name}").st_mode, before)
+
     def test_no_such_folder(self):
         self.fails(8, ["nowhere"], tokens().uri("alpha"), "-o", f"{self.work}/nowhere/key.pem")
         self.fails(2, ["folder"], tokens().uri("alpha"), "-o", f"{self.work}/")

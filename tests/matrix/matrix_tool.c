@@ -40,12 +40,13 @@ void matrix_print(const struct matrix_times *times, const char *way)
 
 bool matrix_is_enough(const struct matrix_times *times, unsigned wanted)
 {
-    enum { LEAST = 5, MILLISECONDS = 3000 };
+    static const unsigned least = 5;
+    static const double milliseconds = 3000;
     double taken = 0;
     for (unsigned i = 0; i < times->count; i++)
         taken += times->operations[i];
     return times->count >= wanted || times->count >= MATRIX_COUNT_MAX ||
-           (times->count >= LEAST && taken > MILLISECONDS);
+           (times->count >= least && taken > milliseconds);
 }
 
 enum tt_status matrix_wrap(EVP_PKEY *recipient, struct tt_secret **ret_secret, uint8_t *wrapped, size_t *ret_length,

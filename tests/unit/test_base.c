@@ -30,6 +30,8 @@ static void hostile_text_is_printable(void)
                       "\xc3\xbc",
                       out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "a\\x1b[2J\\xff\\xc2\\x9b\xc3\xbc");
+    tt_text_printable("no\u202eyes\u2066\u2029\u2026\u201c\u2070", out, sizeof out); /* the last three are harmless */
+    CU_ASSERT_STRING_EQUAL(out, "no\\xe2\\x80\\xaeyes\\xe2\\x81\\xa6\\xe2\\x80\\xa9\u2026\u201c\u2070");
     tt_text_printable("\x01\x01\x01", out, 6);
     CU_ASSERT_STRING_EQUAL(out, "\\x01");
 }

@@ -1,0 +1,1 @@
+tt_unit_test(key_answers KNOWS provisioning)

@@ -121,6 +121,67 @@ static void keys_of_the_train_are_believed_loudly(void)
     expect_said("2 of 2 keys are BELIEVED only because the train names them");
 }
 
+/* --- the trust store --- */
+
+static void times_are_whole(void)
+{
+    static const char whole[] = "2026-11-22T01:02:03Z";
+    char text[sizeof whole];
+    int64_t time = 0;
+    CU_ASSERT_TRUE(tt_trust_time_parse(whole, &time));
+    CU_ASSERT_EQUAL(time, 1795309323);
+    for (size_t i = 0; i + 1 < sizeof whole; i++) {
+        memcpy(text, whole, sizeof whole);
+        text[i] = '/'; /* before the digits */
+        CU_ASSERT_FALSE(tt_trust_time_parse(text, &time));
+        text[i] = ';'; /* behind them */
+        CU_ASSERT_FALSE(tt_trust_time_parse(text, &time));
+        text[i] = '\0';
+        CU_ASSERT_EQUAL(tt_trust_time_parse(text, &time), i == 10);
+    }
+    CU_ASSERT_FALSE(tt_trust_time_parse("2026-11-22T01:02:03Zx", &time));
+    CU_ASSERT_FALSE(tt_trust_time_parse("2026-00-22", &time));
+    CU_ASSERT_FALSE(tt_trust_time_parse("2026-02-29", &time));
+    CU_ASSERT_FALSE(tt_trust_time_parse("2026-11-22T24:00:00Z", &time));
+    CU_ASSERT_FALSE(tt_trust_time_parse("2026-11-22T01:60:00Z", &time));
+    CU_ASSERT_FALSE(tt_trust_time_parse("2026-11-22T01:00:61Z", &time));
+    CU_ASSERT_TRUE(tt_trust_time_parse("2028-02-29", &time));
+}
+
+static void expect_folder(const char *named, const char *config_home, const char *home, const char *expected)
+{
+    const char *const settings[][2] = {{"TRAINTOKEN_TRUST", named}, {"XDG_CONFIG_HOME", config_home}, {"HOME", home}};
+    char *folder TT_CLEANUP(tt_free_cleanup) = NULL;
+    for (size_t i = 0; i < 3; i++) {
+        int outcome = settings[i][1] ? setenv(settings[i][0], settings[i][1], 1) : unsetenv(settings[i][0]);
+        CU_ASSERT_EQUAL_FATAL(outcome, 0);
+    }
+    CU_ASSERT_EQUAL_FATAL(tt_trust_default_folder(&folder, NULL), TT_OK);
+    CU_ASSERT_STRING_EQUAL(folder, expected);
+}
+
+/* Root, and whoever is on a machine that has one, uses the machine's store. */
+static void the_usual_store(void)
+{
+    static const char machine[] = "/etc/traintoken/trust";
+    bool is_root = geteuid() == 0;
+    expect_folder("/named", "/config", "/home/x", "/named");
+    if (is_root) {
+        expect_folder("", "/config", "/home/x", machine);
+        CU_ASSERT_EQUAL_FATAL(seteuid(65534), 0);
+    }
+    bool has_store = access(machine, F_OK) == 0;
+    expect_folder("/named", NULL, NULL, "/named");
+    expect_folder(NULL, "/config", "/home/x", has_store ? machine : "/config/traintoken/trust");
+    expect_folder("", "", "/home/x", has_store ? machine : "/home/x/.config/traintoken/trust");
+    expect_folder(NULL, "config", "/home/x", has_store ? machine : "/home/x/.config/traintoken/trust");
+    expect_folder(NULL, NULL, "x", machine);
+    expect_folder(NULL, NULL, "", machine);
+    expect_folder(NULL, NULL, NULL, machine);
+    if (is_root)
+        CU_ASSERT_EQUAL_FATAL(seteuid(0), 0);
+}
+
 /* --- files --- */
 
 static void no_free(void *store)
@@ -228,6 +289,8 @@ int main(void)
         {"our own key is not asked about", own_key_is_not_asked_about},
         {"long names are cut", long_names_are_cut},
         {"keys of the train are believed loudly", keys_of_the_train_are_believed_loudly},
+        {"times are whole", times_are_whole},
+        {"the usual store", the_usual_store},
         {"definitions have plain files", definitions_have_plain_files},
         {"orders may be odd", orders_may_be_odd},
         {"links have limits", links_have_limits},

@@ -122,7 +122,7 @@ class File(ExportCase):
         self.assertEqual(pathlib.Path(path).read_bytes(), before)
         self.exported(uri, "--format=fingerprint", "-o", path, "--force")
         self.assertTrue(pathlib.Path(path).read_bytes().startswith(b"SHA256:"))
-        self.assertEqual(sorted(os.listdir(self.work)), ["home", "key.pem", "tmp"])
+        self.assertEqual(sorted(os.listdir(self.work)), ["home", "key.pem", "tmp", "trust"])
 
     def test_not_through_a_link(self):
         target, link = f"{self.work}/target", f"{self.work}/link"

@@ -32,29 +32,29 @@ enum { DEPTH = 24, PLACES = 1 << 14 };
 
 static atomic_bool watching;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned long watched;
+static uint64_t places[PLACES];
 static size_t place_count;
-static struct {
-    uint64_t hash;
-    unsigned long nth;
-} places[PLACES];
+static atomic_ullong unlucky; /* the place that fails, once; 0: none does */
 
-static void note_place(void)
+static uint64_t place(void)
 {
     void *frames[DEPTH];
     int depth = backtrace(frames, DEPTH);
     uint64_t hash = 14695981039346656037U;
     for (int i = 0; i < depth; i++)
         hash = (hash ^ (uintptr_t)frames[i]) * 1099511628211U;
+    return hash | 1;
+}
+
+static void note_place(void)
+{
+    uint64_t hash = place();
     pthread_mutex_lock(&lock);
     size_t i = 0;
-    watched++;
-    while (i < place_count && places[i].hash != hash)
+    while (i < place_count && places[i] != hash)
         i++;
-    if (i == place_count && i < PLACES) {
-        places[place_count].hash = hash;
-        places[place_count++].nth = watched;
-    }
+    if (i == place_count && i < PLACES)
+        places[place_count++] = hash;
     pthread_mutex_unlock(&lock);
 }
 
@@ -63,18 +63,26 @@ void failing_memory_watch(void)
     void *frames[2];
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = __wrap_malloc, .free_fn = free});
     (void)backtrace(frames, 2); /* the first time, it allocates itself */
-    watched = 0;
     place_count = 0;
     atomic_store(&watching, true);
 }
 
-size_t failing_memory_places(unsigned long *nths, size_t most)
+size_t failing_memory_places(void)
 {
     atomic_store(&watching, false);
-    size_t count = place_count < most ? place_count : most;
-    for (size_t i = 0; i < count; i++)
-        nths[i] = places[i].nth;
-    return count;
+    return place_count;
+}
+
+void failing_memory_arm_place(size_t index)
+{
+    atomic_store(&came, false);
+    atomic_store(&unlucky, places[index]);
+}
+
+static bool is_unlucky(void)
+{
+    unsigned long long wanted = atomic_load(&unlucky);
+    return wanted != 0 && wanted == place() && atomic_compare_exchange_strong(&unlucky, &wanted, 0);
 }
 
 /* --- failing --- */
@@ -83,6 +91,10 @@ static bool fails(void)
 {
     if (atomic_load(&watching))
         note_place();
+    if (is_unlucky()) {
+        atomic_store(&came, true);
+        return true;
+    }
     unsigned long now = atomic_load(&left);
     while (now > 0 && !atomic_compare_exchange_weak(&left, &now, now - 1))
         ;
@@ -132,6 +144,7 @@ void failing_memory_arm(unsigned long nth)
 bool failing_memory_disarm(void)
 {
     atomic_store(&left, 0);
+    atomic_store(&unlucky, 0);
     return atomic_load(&came);
 }
 

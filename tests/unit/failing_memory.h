@@ -15,8 +15,10 @@ unsigned long failing_memory_count(void);
 
 /* From here on allocations are watched. */
 void failing_memory_watch(void);
-/* Nothing is watched any more. For each way, by the functions that were called, in which an allocation came: the number
- * of the first that did. */
-size_t failing_memory_places(unsigned long *nths, size_t most);
+/* Nothing is watched any more. How many places there were that allocations came from: a place is all the functions that
+ * were being called, so what a loop does again and again is one. */
+size_t failing_memory_places(void);
+/* From here on the next allocation from that place fails, in whatever order threads come to theirs, and none after it. */
+void failing_memory_arm_place(size_t index);
 
 #endif

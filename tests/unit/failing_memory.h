@@ -18,7 +18,7 @@ void failing_memory_watch(void);
 /* Nothing is watched any more. How many places there were that allocations came from: a place is all the functions that
  * were being called, so what a loop does again and again is one. */
 size_t failing_memory_places(void);
-/* From here on the next allocation from that place fails, in whatever order threads come to theirs, and none after it. */
+/* From here on the next allocation from that place fails, whatever order threads come in, and none after it. */
 void failing_memory_arm_place(size_t index);
 
 #endif

@@ -175,6 +175,7 @@ struct tt_image_command {
     char **words;
     size_t entry_count; /* so many of them are the Entrypoint's */
     size_t count;
+    char *folder; /* where it runs; "" when nothing is said of it */
 };
 
 TT_MUST_USE enum tt_status tt_image_command(const struct tt_image *image, struct tt_image_command *ret_command,

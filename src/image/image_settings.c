@@ -440,6 +440,10 @@ enum tt_status tt_image_command(const struct tt_image *image, struct tt_image_co
     command.entry_count = command.count;
     if (status == TT_OK)
         status = add_words(cmd, &command, err);
+    const cJSON *folder = cJSON_GetObjectItemCaseSensitive(config, "WorkingDir");
+    command.folder = strdup(cJSON_IsString(folder) ? folder->valuestring : "");
+    if (status == TT_OK && !command.folder)
+        status = tt_error_memory(err);
     if (status != TT_OK)
         return status;
     *ret_command = command;
@@ -452,5 +456,6 @@ void tt_image_command_clear(struct tt_image_command *command)
     for (size_t i = 0; i < command->count; i++)
         free(command->words[i]);
     free(command->words);
+    free(command->folder);
     *command = (struct tt_image_command){0};
 }

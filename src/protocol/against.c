@@ -53,7 +53,12 @@ static enum tt_status check_own_layers(struct tt_image *image, size_t first, str
                                        struct tt_error *err)
 {
     struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = NULL;
+    struct tt_image_command command TT_CLEANUP(tt_image_command_clear) = {0};
     enum tt_status status = layer_rules_new(first, tt_image_layer_count(image), &rules, err);
+    if (status == TT_OK)
+        status = tt_image_command(image, &command, err);
+    if (status == TT_OK)
+        status = layer_rules_run_in(rules, command.folder, err);
     if (status == TT_OK && master)
         status = take_links_of(master, TT_TRAIN_DEFINITION, rules, err);
     if (status == TT_OK && master)

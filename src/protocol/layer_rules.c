@@ -42,6 +42,7 @@ struct layer_rules {
     struct layer_paths below;   /* links only */
     struct layer_paths current; /* of the archive that is being looked at */
     struct layer_paths *layers;
+    char *run_in;      /* without the first slash; NULL for the root */
     size_t taken;      /* layer + 1 that has what was in `current`; 0 for none */
     size_t name_bytes; /* of all that is remembered */
 };
@@ -214,7 +215,8 @@ static enum tt_status check_entry(struct layer_rules *rules, const struct tt_ent
         return refuse(entry, "is where a folder must be", err);
     if (is_single_file(path) && entry->type != TT_ENTRY_FILE)
         return refuse(entry, "is where a file must be", err);
-    return is_above || is_single_file(path) ? TT_OK : refuse(entry, "is none of a train's files", err);
+    bool is_made = entry->type == TT_ENTRY_FOLDER && rules->run_in && tt_path_is_under(rules->run_in, path);
+    return is_above || is_made || is_single_file(path) ? TT_OK : refuse(entry, "is none of a train's files", err);
 }
 
 static enum tt_status take_entry(void *user, const struct tt_entry *entry, struct tt_error *err)
@@ -268,6 +270,27 @@ enum tt_status layer_rules_new(size_t first, size_t count, struct layer_rules **
     return TT_OK;
 }
 
+/* Components that are names, with a slash between two. */
+static bool is_plain(const char *path)
+{
+    for (const char *end = strchrnul(path, '/');; path = end + 1, end = strchrnul(path, '/')) {
+        size_t length = (size_t)(end - path);
+        if (length == 0 || (path[0] == '.' && (length == 1 || (length == 2 && path[1] == '.'))))
+            return false;
+        if (*end == '\0')
+            return true;
+    }
+}
+
+enum tt_status layer_rules_run_in(struct layer_rules *rules, const char *folder, struct tt_error *err)
+{
+    if (folder[0] != '/' || !is_plain(folder + 1))
+        return TT_OK;
+    free(rules->run_in);
+    rules->run_in = strdup(folder + 1);
+    return rules->run_in ? TT_OK : tt_error_memory(err);
+}
+
 void layer_rules_free(struct layer_rules *rules)
 {
     if (!rules)
@@ -278,6 +301,7 @@ void layer_rules_free(struct layer_rules *rules)
     for (size_t i = 0; rules->layers && i < rules->count; i++)
         layer_paths_clear(&rules->layers[i]);
     free(rules->layers);
+    free(rules->run_in);
     free(rules);
 }
 

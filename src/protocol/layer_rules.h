@@ -19,6 +19,10 @@ TT_DEFINE_CLEANUP(struct layer_rules *, layer_rules_free)
 TT_MUST_USE enum tt_status layer_rules_below(struct layer_rules *rules, const struct tt_entry *entry,
                                              struct tt_error *err);
 
+/* The folder that the image runs in ("/srv"; copied): engines make it, and what leads there, as soon as they make a
+ * container, so that these folders may stand in a train's own layers. One that is not written plainly is nowhere. */
+TT_MUST_USE enum tt_status layer_rules_run_in(struct layer_rules *rules, const char *folder, struct tt_error *err);
+
 /* For tt_image_visit_layers. TT_TAMPERED names the entry. The rules'. */
 struct tt_layer_visitor layer_rules_visitor(struct layer_rules *rules);
 

@@ -79,15 +79,6 @@ static bool is_shown(const struct tt_buffer *command, size_t rest)
     return command->length + rest < LINE_LIMIT && strcmp((const char *)command->data, shown) == 0;
 }
 
-/* Whether a line shows the command as it is: one that was cut, or whose names were written in another way, would be
- * another command. */
-static bool is_shown(const struct tt_buffer *command, size_t rest)
-{
-    char shown[LINE_LIMIT];
-    tt_text_printable((const char *)command->data, shown, sizeof shown);
-    return command->length + rest < LINE_LIMIT && strcmp((const char *)command->data, shown) == 0;
-}
-
 static enum tt_status refuse(struct checking *checking, enum tt_trust_role role, const char *id,
                              const char *fingerprint, const char *reason)
 {

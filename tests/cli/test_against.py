@@ -231,6 +231,29 @@ class OwnLayers(AgainstCase):
                 self.differs(train, [words])
         self.assertGreater(len(cases), 25)
 
+    def test_the_folder_that_it_runs_in(self):
+        """Engines make it with a container, and what leads there: as folders, and with nothing in it."""
+        def built(folder, *layer):
+            master = self.master_of([oci.SYSTEM, UPPER], {**MASTER, "WorkingDir": folder}, f"master{self._count}")
+            return self.train(list(layer), config={**SETTINGS, "WorkingDir": folder}), master
+
+        deep = [fs.folder("srv"), fs.folder("srv/in")]
+        for folder, layer in (("/srv/in", deep), ("/srv/in", deep[:1]), ("/etc", [fs.folder("etc")])):
+            with self.subTest(folder):
+                train, master = built(folder, *layer)
+                self.holds(train, master)
+        for folder, layer, word in (("/srv/in", [*deep, fs.file("srv/in/x", b"x")], "/srv/in/x"),
+                                    ("/srv/in", [*deep, fs.folder("srv/in/x")], "/srv/in/x"),
+                                    ("/srv/in", [*deep, fs.folder("srv/other")], "/srv/other"),
+                                    ("/srv/in", [deep[0], fs.symlink("srv/in", "/etc")], "/srv/in"),
+                                    ("/srv/in", [deep[0], fs.file("srv/in", b"x")], "/srv/in"),
+                                    ("/srv/in", [oci.whiteout("srv/in")], "/srv/.wh.in"),
+                                    ("/srv/../etc", [fs.folder("etc")], "/etc"), ("srv", deep[:1], "/srv"),
+                                    ("/", deep[:1], "/srv"), ("/srv//in", deep[:1], "/srv")):
+            with self.subTest(folder, word=word):
+                train, master = built(folder, *layer)
+                self.differs(train, [word], master=master)
+
     def test_hidden_by_a_later_layer(self):
         """Layers are judged one by one: what was removed again was there."""
         evil = [fs.file("etc/cron.d/evil", b"x")]

@@ -17,7 +17,7 @@ enum { CONTENT_PIECE = 256 * 1024 + 32 };
 TT_MUST_USE enum tt_status content_hash_room(struct content_hash *hash, size_t length, uint8_t **ret_room,
                                              struct tt_error *err);
 void content_hash_put(struct content_hash *hash, size_t length);
-/* Waits for the lane. TT_TAMPERED for what begins as a signed statement does: nobody may sign the hash of that. */
+/* Waits for the lane. */
 TT_MUST_USE enum tt_status content_hash_final(struct content_hash *hash, uint8_t ret_value[TT_SHA512_SIZE],
                                               struct tt_error *err);
 

@@ -469,7 +469,9 @@ class StepByStep(CeremonyCase):
                 if not data:
                     break
                 shown += data
-                if left and re.search(rb"(: |\[Y/n\] )$", shown[seen:]):
+                # A question is what nothing follows: modules write what ends like one.
+                asks = re.search(rb"(?:^|\n)(?!ERROR|WARNING)[^\n]*(: |\[Y/n\] )$", shown[seen:])
+                if left and asks and not select.select([master], [], [], 0.1)[0]:
                     seen = len(shown)
                     os.write(master, left.pop(0).encode())
         finally:

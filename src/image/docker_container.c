@@ -94,7 +94,7 @@ static enum tt_status give_command(struct tt_docker_engine *engine, cJSON *body,
     const char *const words[] = {NO_COMMAND};
     cJSON *command = cJSON_CreateStringArray(words, 1);
     cJSON_DeleteItemFromObjectCaseSensitive(body, "Entrypoint");
-    if (!command || !cJSON_AddItemToObject(body, "Entrypoint", command))
+    if (!tt_json_add(body, "Entrypoint", command))
         return tt_error_memory(err);
     *ret_given = true;
     return TT_OK;

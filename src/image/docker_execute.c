@@ -101,7 +101,7 @@ static bool add_host(cJSON *body, const struct tt_execution_options *options)
     cJSON *host = cJSON_AddObjectToObject(body, "HostConfig");
     cJSON *log = cJSON_AddObjectToObject(host, "LogConfig");
     return cJSON_AddStringToObject(log, "Type", "none") &&
-           cJSON_AddItemToObject(host, "SecurityOpt", cJSON_CreateStringArray(no_privileges, 1)) &&
+           tt_json_add(host, "SecurityOpt", cJSON_CreateStringArray(no_privileges, 1)) &&
            cJSON_AddStringToObject(host, "NetworkMode", options->network ? options->network : "none") &&
            add_volumes(host, options) && add_limits(host, options);
 }
@@ -115,7 +115,7 @@ static bool fill_body(cJSON *body, const char *image, const struct tt_execution_
     return cJSON_AddStringToObject(body, "Image", image) && cJSON_AddBoolToObject(body, "Tty", false) &&
            cJSON_AddBoolToObject(body, "OpenStdin", false) &&
            cJSON_AddBoolToObject(body, "NetworkDisabled", !options->network) &&
-           cJSON_AddItemToObject(health, "Test", cJSON_CreateStringArray(none, 1)) && add_environment(body, options) &&
+           tt_json_add(health, "Test", cJSON_CreateStringArray(none, 1)) && add_environment(body, options) &&
            add_host(body, options);
 }
 

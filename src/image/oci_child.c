@@ -127,7 +127,7 @@ static bool add_descriptor(cJSON *object, const char *media_type, const struct o
 static bool add_layers(cJSON *manifest, const cJSON *parent, const struct oci_descriptor *layer)
 {
     cJSON *layers = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(parent, "layers"), 1);
-    if (!layers || !cJSON_AddItemToObject(manifest, "layers", layers))
+    if (!tt_json_add(manifest, "layers", layers))
         return false;
     cJSON *element = NULL;
     cJSON_ArrayForEach(element, layers)

@@ -24,6 +24,15 @@ enum { TT_JSON_DEPTH_LIMIT = 64 };
 TT_MUST_USE enum tt_status tt_json_parse(const char *text, size_t length, size_t value_limit, const char *what,
                                          cJSON **ret_root, struct tt_error *err);
 
+/* Puts an item into an object, which has it from here on: where that fails (no item, no memory) it is freed. */
+static inline bool tt_json_add(cJSON *object, const char *name, cJSON *item)
+{
+    if (cJSON_AddItemToObject(object, name, item))
+        return true;
+    cJSON_Delete(item);
+    return false;
+}
+
 static inline void tt_json_cleanup(cJSON **root)
 {
     cJSON_Delete(*root);

@@ -55,7 +55,7 @@ function(tt_fuzz_target name)
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
     set(work "${CMAKE_CURRENT_BINARY_DIR}/work/${name}")
     file(MAKE_DIRECTORY "${work}")
-    add_test(NAME fuzz.${name} COMMAND fuzz_${name} -max_total_time=${TT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=512 -max_len=16384
+    add_test(NAME fuzz.${name} COMMAND fuzz_${name} -seed=1 -max_total_time=${TT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=512 -max_len=16384
              -print_final_stats=1 "${work}" "${corpus}")
   else()
     target_sources(fuzz_${name} PRIVATE replay.c)

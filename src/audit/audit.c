@@ -222,7 +222,7 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
                              struct tt_error *err)
 {
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
-    struct audit_end end;
+    struct audit_end end = {0};
     enum tt_status status = audit_channel_open(&audit->channel, err);
     if (status == TT_OK)
         status = open_and_lock(audit, err);

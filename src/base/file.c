@@ -131,11 +131,13 @@ char *tt_file_name_decode(const char *name)
     char *id TT_CLEANUP(tt_free_cleanup) = malloc(length + 1);
     size_t used = 0;
     for (size_t i = 0; id && i < length; i++) {
-        unsigned byte = (unsigned char)name[i];
-        if (byte == '%' && (i + 2 >= length || sscanf(&name[i + 1], "%2x", &byte) != 1))
-            return NULL;
-        i += name[i] == '%' ? 2 : 0;
-        id[used++] = (char)byte;
+        char byte = name[i];
+        if (byte == '%') {
+            const char digits[] = {i + 2 < length ? name[i + 1] : '\0', i + 2 < length ? name[i + 2] : '\0', '\0'};
+            byte = (char)strtoul(digits, NULL, 16); /* whatever it takes for a number comes out otherwise below */
+            i += 2;
+        }
+        id[used++] = byte;
     }
     if (!id)
         return NULL;

@@ -74,7 +74,7 @@ static int by_number(const void *one, const void *other)
 /* Descriptors that nobody meant for us could be written to by mistake, or be handed on to a helper program. */
 static void close_stray_descriptors(int argc, char *const *argv)
 {
-    unsigned kept[KEPT_LIMIT];
+    unsigned kept[KEPT_LIMIT] = {0};
     size_t count = 0;
     for (int i = 1; i < argc && count < KEPT_LIMIT; i++) {
         long number = number_in(argv[i]);

@@ -326,7 +326,7 @@ static enum tt_status put_children(struct tt_buffer *text, const cJSON *value, i
                                    bool (*left_out)(const char *), bool empty_is_absent, struct tt_error *err)
 {
     size_t count = 0;
-    const cJSON **items TT_CLEANUP(tt_free_cleanup) = calloc((size_t)cJSON_GetArraySize(value) + 1, sizeof *items);
+    const cJSON **items TT_CLEANUP(tt_free_cleanup) = calloc((size_t)cJSON_GetArraySize(value) + 1, sizeof(void *));
     if (!items)
         return tt_error_memory(err);
     const cJSON *item = NULL;
@@ -336,7 +336,7 @@ static enum tt_status put_children(struct tt_buffer *text, const cJSON *value, i
             items[count++] = item;
     }
     if (order)
-        qsort(items, count, sizeof *items, order);
+        qsort(items, count, sizeof(void *), order);
     return put_items(text, items, count, empty_is_absent, err);
 }
 

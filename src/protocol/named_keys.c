@@ -40,9 +40,12 @@ static enum tt_status take_keys(struct tt_named_keys *named, struct train_keys *
     if (!named->items)
         return tt_error_memory(err);
     named->count = train->stop_count + 1;
-    named->items[0] = (struct tt_named_key){TT_TRUST_CREATOR, train->creator_id, TT_TAKE(keys->creator)};
-    for (size_t i = 0; i < train->stop_count; i++)
-        named->items[i + 1] = (struct tt_named_key){TT_TRUST_STATION, train->stops[i].station, TT_TAKE(keys->stops[i])};
+    named->items[0] = (struct tt_named_key){.role = TT_TRUST_CREATOR, .id = train->creator_id};
+    named->items[0].key = TT_TAKE(keys->creator);
+    for (size_t i = 0; i < train->stop_count; i++) {
+        named->items[i + 1] = (struct tt_named_key){.role = TT_TRUST_STATION, .id = train->stops[i].station};
+        named->items[i + 1].key = TT_TAKE(keys->stops[i]);
+    }
     return TT_OK;
 }
 

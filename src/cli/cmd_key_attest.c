@@ -36,25 +36,12 @@ static void print_facts(const struct output *output, const char *above, const cJ
 
 /* Verifying. */
 
-static enum tt_status read_expected(const char *path, EVP_PKEY **ret_key, struct tt_error *err)
-{
-    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
-    enum tt_status status = tt_file_read(AT_FDCWD, path, TT_PUBLIC_KEY_TEXT_LIMIT, &text, err);
-    if (status == TT_OK)
-        status = tt_public_key_parse(text.data, text.length, path, ret_key, err);
-    if (status == TT_OK)
-        return TT_OK;
-    if (err)
-        err->status = TT_USAGE; /* the caller's file, not the record */
-    return TT_USAGE;
-}
-
 static enum tt_status verify(struct output *output, const struct attest_options *options, struct tt_error *err)
 {
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
     struct tt_attested attested TT_CLEANUP(tt_attested_clear) = {0};
     EVP_PKEY *expected TT_CLEANUP(tt_evp_pkey_cleanup) = NULL;
-    enum tt_status status = options->public_key ? read_expected(options->public_key, &expected, err) : TT_OK;
+    enum tt_status status = options->public_key ? command_public_key(options->public_key, &expected, err) : TT_OK;
     if (status == TT_OK)
         status = tt_file_read(AT_FDCWD, options->record, TT_ATTEST_LIMIT, &text, err);
     if (status == TT_OK)

@@ -1,6 +1,10 @@
 #include "cli/command.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+
+#include "base/file.h"
+#include "crypto/public_key.h"
 
 const struct cli_option *command_common_options(struct output *output, const char **platform)
 {
@@ -52,6 +56,19 @@ enum tt_status command_key_source(const struct key_options *options, struct tt_p
 static void add_known_text(cJSON *object, const char *name, const char *text)
 {
     output_add_text(object, name, text && *text ? text : NULL);
+}
+
+enum tt_status command_public_key(const char *path, EVP_PKEY **ret_key, struct tt_error *err)
+{
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    enum tt_status status = tt_file_read(AT_FDCWD, path, TT_PUBLIC_KEY_TEXT_LIMIT, &text, err);
+    if (status == TT_OK)
+        status = tt_public_key_parse(text.data, text.length, path, ret_key, err);
+    if (status == TT_OK)
+        return TT_OK;
+    if (err)
+        err->status = TT_USAGE;
+    return TT_USAGE;
 }
 
 void command_add_key(cJSON *object, const struct tt_pkcs11_source *source, const struct tt_token_use *use)

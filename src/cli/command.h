@@ -88,6 +88,9 @@ void command_add_key(cJSON *object, const struct tt_pkcs11_source *source, const
 /* Adds "manifests": how many signed ones the train has, and where none, in words what that may mean. */
 void command_add_manifests(cJSON *object, const struct tt_train *train, size_t position);
 
+/* The public key in a file that an option names. Whatever is wrong with it is TT_USAGE. */
+TT_MUST_USE enum tt_status command_public_key(const char *path, EVP_PKEY **ret_key, struct tt_error *err);
+
 /* --station or STATION_ID. TT_USAGE when neither is there. */
 TT_MUST_USE enum tt_status command_station(const char *option, const char **ret_station, struct tt_error *err);
 

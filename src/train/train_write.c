@@ -5,6 +5,7 @@
 #include "train/train.h"
 #include "train/train_rules.h"
 #include "json/json.h"
+#include "json/json_writer.h"
 
 /* --- changing a configuration --- */
 
@@ -170,89 +171,58 @@ enum tt_status tt_train_add_manifest(struct tt_train *train, const char *envelop
 
 /* --- a new configuration --- */
 
-/* Writes line after line; the first failure stays, so that a document reads as one piece. */
-struct writer {
-    struct tt_buffer text;
-    enum tt_status status;
-    struct tt_error *err;
-};
-
-static void put(struct writer *writer, const char *raw)
+static void put_key(struct tt_json_writer *writer, const char *lead, const char *pem)
 {
-    if (writer->status == TT_OK)
-        writer->status = tt_buffer_append(&writer->text, raw, strlen(raw), writer->err);
+    tt_json_write_hex(writer, lead, pem, strlen(pem));
 }
 
-/* `lead` ends with the member's name, colon and space; NULL text is null. */
-static void put_quoted(struct writer *writer, const char *lead, const char *text)
-{
-    put(writer, lead);
-    if (!text)
-        put(writer, "null");
-    else if (writer->status == TT_OK)
-        writer->status = tt_json_quote(&writer->text, text, writer->err);
-}
-
-static void put_bytes(struct writer *writer, const char *lead, const void *data, size_t length)
-{
-    char *hex TT_CLEANUP(tt_free_cleanup) = tt_hex_new(data, length);
-    if (!hex && writer->status == TT_OK)
-        writer->status = tt_error_memory(writer->err);
-    put_quoted(writer, lead, hex);
-}
-
-static void put_key(struct writer *writer, const char *lead, const char *pem)
-{
-    put_bytes(writer, lead, pem, strlen(pem));
-}
-
-static void put_stop(struct writer *writer, const struct tt_train_plan *plan, size_t index)
+static void put_stop(struct tt_json_writer *writer, const struct tt_train_plan *plan, size_t index)
 {
     char number[48];
     snprintf(number, sizeof number, ",\n      \"index\": %zu", index);
-    put(writer, index > 0 ? ",\n    {" : "\n    {");
-    put_quoted(writer, "\n      \"station\": ", plan->stations[index]);
+    tt_json_write(writer, index > 0 ? ",\n    {" : "\n    {");
+    tt_json_write_text(writer, "\n      \"station\": ", plan->stations[index]);
     put_key(writer, ",\n      \"rsa_public_key\": ", plan->station_public_keys[index]);
-    put(writer, ",\n      \"eco_system\": \"tue\"");
-    put(writer, number);
-    put(writer, ",\n      \"encrypted_key\": null,\n      \"signature\": null\n    }");
+    tt_json_write(writer, ",\n      \"eco_system\": \"tue\"");
+    tt_json_write(writer, number);
+    tt_json_write(writer, ",\n      \"encrypted_key\": null,\n      \"signature\": null\n    }");
 }
 
-static void put_head(struct writer *writer, const struct tt_train_plan *plan)
+static void put_head(struct tt_json_writer *writer, const struct tt_train_plan *plan)
 {
-    put_quoted(writer, "{\n  \"@id\": ", plan->id);
-    put(writer, ",\n  \"@context\": null,\n  \"build\": {");
-    put_bytes(writer, "\n    \"signature\": ", plan->build_signature, plan->build_signature_length);
+    tt_json_write_text(writer, "{\n  \"@id\": ", plan->id);
+    tt_json_write(writer, ",\n  \"@context\": null,\n  \"build\": {");
+    tt_json_write_hex(writer, "\n    \"signature\": ", plan->build_signature, plan->build_signature_length);
     put_key(writer, ",\n    \"rsa_public_key\": ", plan->build_public_key);
-    put(writer, "\n  },\n  \"creator\": {");
-    put_quoted(writer, "\n    \"id\": ", plan->creator_id);
+    tt_json_write(writer, "\n  },\n  \"creator\": {");
+    tt_json_write_text(writer, "\n    \"id\": ", plan->creator_id);
     put_key(writer, ",\n    \"rsa_public_key\": ", plan->creator_public_key);
-    put(writer, ",\n    \"paillier_public_key\": null,\n    \"encrypted_key\": null\n  },\n  \"source\": {");
-    put_quoted(writer, "\n    \"type\": \"docker_repository\",\n    \"address\": ", plan->source_address);
-    put_quoted(writer, ",\n    \"tag\": ", plan->source_tag);
-    put(writer, ",\n    \"branch\": null\n  }");
+    tt_json_write(writer, ",\n    \"paillier_public_key\": null,\n    \"encrypted_key\": null\n  },\n  \"source\": {");
+    tt_json_write_text(writer, "\n    \"type\": \"docker_repository\",\n    \"address\": ", plan->source_address);
+    tt_json_write_text(writer, ",\n    \"tag\": ", plan->source_tag);
+    tt_json_write(writer, ",\n    \"branch\": null\n  }");
     /* The reference needs a proposal; a train from here belongs to none but itself. */
-    put_quoted(writer, ",\n  \"proposal_id\": ", plan->id);
-    put_bytes(writer, ",\n  \"session_id\": ", plan->session_id, TT_TRAIN_SESSION_ID_SIZE);
+    tt_json_write_text(writer, ",\n  \"proposal_id\": ", plan->id);
+    tt_json_write_hex(writer, ",\n  \"session_id\": ", plan->session_id, TT_TRAIN_SESSION_ID_SIZE);
 }
 
-static void put_rest(struct writer *writer, const struct tt_train_plan *plan)
+static void put_rest(struct tt_json_writer *writer, const struct tt_train_plan *plan)
 {
-    put(writer, ",\n  \"file_list\": [");
+    tt_json_write(writer, ",\n  \"file_list\": [");
     for (size_t i = 0; i < plan->file_count; i++)
-        put_quoted(writer, i > 0 ? ",\n    " : "\n    ", plan->files[i]);
-    put(writer, plan->file_count > 0 ? "\n  ]" : "]");
-    put_bytes(writer, ",\n  \"hash\": ", plan->hash, TT_TRAIN_HASH_SIZE);
-    put_bytes(writer, ",\n  \"signature\": ", plan->signature, plan->signature_length);
-    put(writer, ",\n  \"route\": [");
+        tt_json_write_text(writer, i > 0 ? ",\n    " : "\n    ", plan->files[i]);
+    tt_json_write(writer, plan->file_count > 0 ? "\n  ]" : "]");
+    tt_json_write_hex(writer, ",\n  \"hash\": ", plan->hash, TT_TRAIN_HASH_SIZE);
+    tt_json_write_hex(writer, ",\n  \"signature\": ", plan->signature, plan->signature_length);
+    tt_json_write(writer, ",\n  \"route\": [");
     for (size_t i = 0; i < plan->stop_count; i++)
         put_stop(writer, plan, i);
-    put(writer, "\n  ],\n  \"result_hash\": null,\n  \"result_signature\": null\n}\n");
+    tt_json_write(writer, "\n  ],\n  \"result_hash\": null,\n  \"result_signature\": null\n}\n");
 }
 
 enum tt_status tt_train_new(const struct tt_train_plan *plan, struct tt_train **ret_train, struct tt_error *err)
 {
-    struct writer writer = {.text = TT_BUFFER_INIT(TT_TRAIN_CONFIG_LIMIT), .err = err};
+    struct tt_json_writer writer = {.text = TT_BUFFER_INIT(TT_TRAIN_CONFIG_LIMIT), .err = err};
     put_head(&writer, plan);
     put_rest(&writer, plan);
     enum tt_status status = writer.status;

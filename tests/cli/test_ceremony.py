@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
-import pty
 import re
-import select
 import stat
 import subprocess
 import unittest
@@ -17,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from support import registry
+from support import registry, terminal
 from support.station import PIN, PROGRAM, SOURCE, Case, Result, Tokens, pool_key
 
 CEREMONY = str(SOURCE / "provisioning/ceremony")
@@ -451,37 +449,16 @@ class Found(CeremonyCase):
 class StepByStep(CeremonyCase):
     def talk(self, answers, *options, **env):
         """Answers each question, in their order, on a terminal of its own. Gives status and what was shown."""
-        argv, environment = [CEREMONY, *options], self.where(**env)
-        child, master = pty.fork()
-        if child == 0:
-            try:
-                os.execve(argv[0], argv, environment)
-            finally:
-                os._exit(127)
-        shown, seen, left = b"", 0, list(answers)
-        try:
-            while True:
-                ready, _, _ = select.select([master], [], [], 60)
-                try:
-                    data = os.read(master, 4096) if ready else b""
-                except OSError:
-                    data = b""
-                if not data:
-                    break
-                shown += data
-                # A question is what nothing follows: modules write what ends like one.
-                asks = re.search(rb"(?:^|\n)(?!ERROR|WARNING)[^\n]*(: |\[Y/n\] )$", shown[seen:])
-                if left and asks and not select.select([master], [], [], 0.1)[0]:
-                    seen = len(shown)
-                    os.write(master, left.pop(0).encode())
-        finally:
-            os.close(master)
-            _, status = os.waitpid(child, 0)
-        text = shown.decode("utf-8", "replace")
+        def is_question(shown):
+            return re.search(rb"(?:^|\n)(?!ERROR|WARNING)[^\n]*(: |\[Y/n\] )$", shown)
+
+        # A question is what nothing follows: modules write what ends like one.
+        status, text, left = terminal.converse([CEREMONY, *options], self.where(**env), answers,
+                                               is_question=is_question, calm=0.1)
         for secret in (PIN, SO_PIN, WRONG_PIN):
             self.assertNotIn(secret, text, "a secret was echoed")
         self.assertEqual(left, [], text)
-        return os.waitstatus_to_exitcode(status), text
+        return status, text
 
     # Station, module, Vault, policy, operator, witness, token, key, folder.
     questions = ("alpha\n", None, "\n", "\n", "A. Lovelace\n", "C. Babbage\n", "\n", "\n", None)

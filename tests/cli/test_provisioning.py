@@ -7,8 +7,6 @@ import inspect
 import json
 import os
 import pathlib
-import pty
-import select
 import shutil
 import signal
 import subprocess
@@ -19,7 +17,7 @@ import unittest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from support import pht
+from support import pht, terminal
 from support.station import FIXTURES, PIN, POOL, SANITIZED, Case, pool_key, results_of, sample, tokens
 
 SO_PIN = "tt-throw-away-officer"
@@ -91,34 +89,10 @@ class ProvisioningCase(Case):
     def on_a_terminal(self, command, *more, answers, **env):
         """Runs it on a pseudo-terminal and answers each question in turn. Gives (status, what was shown)."""
         argv = self.arguments(*command.split(), *more)
-        environment = self.environment(TERM="xterm", **env)
-        child, master = pty.fork()
-        if child == 0:
-            try:
-                os.execve(argv[0], argv, environment)
-            finally:
-                os._exit(127)
-        shown, seen, left = b"", 0, list(answers)
-        try:
-            while True:
-                ready, _, _ = select.select([master], [], [], 30)
-                try:
-                    data = os.read(master, 4096) if ready else b""
-                except OSError:
-                    data = b""
-                if not data:
-                    break
-                shown += data
-                if left and shown[seen:].endswith(b": "):
-                    seen = len(shown)
-                    os.write(master, left.pop(0).encode())
-        finally:
-            os.close(master)
-            _, status = os.waitpid(child, 0)
-        text = shown.decode("utf-8", "replace")
+        status, text, _ = terminal.converse(argv, self.environment(TERM="xterm", **env), answers, patience=30)
         for secret in SECRETS:
             self.assertNotIn(secret, text, "a secret was echoed")
-        return os.waitstatus_to_exitcode(status), text
+        return status, text
 
 
 class Tokens(ProvisioningCase):

@@ -4,10 +4,7 @@ import datetime
 import json
 import os
 import pathlib
-import pty
 import random
-import re
-import select
 import shutil
 import subprocess
 import time
@@ -17,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from support import files as fs
-from support import oci, pht, registry
+from support import oci, pht, registry, terminal
 from support.station import (DEFINITION, PIN, PROGRAM, QUERY, STOPS, Case, edited, pool_key, sample, sample_at, tokens)
 
 
@@ -74,29 +71,8 @@ class TrustCase(Case):
     def typed(self, command, answer, cwd=None):
         """Gives a command line to a shell on a terminal, and answers the question. Gives (status, what was shown)."""
         environment = self.environment(PATH=f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}")
-        child, master = pty.fork()
-        if child == 0:
-            try:
-                os.chdir(cwd or self.work)
-                os.execve("/bin/sh", ["sh", "-c", command], environment)
-            finally:
-                os._exit(127)
-        shown, asked = b"", False
-        while True:
-            ready, _, _ = select.select([master], [], [], 60)
-            try:
-                data = os.read(master, 4096) if ready else b""
-            except OSError:
-                data = b""
-            if not data:
-                break
-            shown += data
-            if not asked and shown.endswith(b": "):
-                asked = True
-                os.write(master, answer.encode() + b"\n")
-        os.close(master)
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status), shown.decode("utf-8", "replace")
+        status, text, _ = terminal.converse(["/bin/sh", "-c", command], environment, [answer + "\n"], cwd or self.work)
+        return status, text
 
 
 class Attacks(TrustCase):

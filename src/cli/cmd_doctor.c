@@ -15,6 +15,7 @@ void doctor_begin(struct doctor *doctor, enum doctor_part part, const char *name
 {
     doctor->part = part;
     snprintf(doctor->name, sizeof doctor->name, "%s", name);
+    doctor_patience_next(&doctor->patience, name);
 }
 
 static void add(struct doctor *doctor, enum tt_verdict verdict, enum tt_status status, const char *text)
@@ -73,6 +74,7 @@ static void doctor_clear(struct doctor *doctor)
     for (size_t i = 0; i < doctor->count; i++)
         free(doctor->findings[i].says);
     free(doctor->findings);
+    doctor_patience_end(&doctor->patience);
 }
 
 /* What the libraries would warn of during a run is a finding too, once. No check logs from another thread than this
@@ -202,7 +204,10 @@ static enum tt_status run(struct output *output, int argc, char **argv, struct t
     if (command_station(options.station, &options.station, NULL) != TT_OK)
         options.station = NULL;
     tt_log_set_sink(hear, &doctor);
+    if (!output->quiet)
+        doctor_patience_start(&doctor.patience);
     status = examine(&doctor, &options, err);
+    doctor_patience_end(&doctor.patience);
     output_start(output);
     return status == TT_OK ? conclude(output, &options, &doctor, err) : status;
 }

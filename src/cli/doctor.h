@@ -5,6 +5,7 @@
 #ifndef TT_CLI_DOCTOR_H
 #define TT_CLI_DOCTOR_H
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 #include <time.h>
@@ -24,6 +25,17 @@ struct doctor_finding {
     char *says;
 };
 
+/* doctor_patience.c: says which check it is that has had no answer for a while. A module may hang, and nothing can make
+ * it answer; only its user can tell whether that is a token that is slow. */
+struct doctor_patience {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    char name[32]; /* of the check; "" before the first */
+    unsigned check;
+    bool is_watched, has_ended;
+};
+
 struct doctor {
     struct doctor_finding *findings;
     size_t count;
@@ -33,6 +45,7 @@ struct doctor {
     bool has_other_clock;
     time_t other_clock; /* the container engine's */
     const struct output *output;
+    struct doctor_patience patience;
 };
 
 struct doctor_options {
@@ -50,6 +63,11 @@ void doctor_wrong(struct doctor *doctor, enum tt_status status, const char *form
 /* A failure as a finding: its words, its code, and what to do where that is not said yet (may be NULL). */
 void doctor_fail(struct doctor *doctor, const struct tt_error *failure, const char *advice);
 void doctor_fail_as(struct doctor *doctor, enum tt_verdict verdict, const struct tt_error *failure, const char *advice);
+
+/* Where no thread can be had, nobody watches. */
+void doctor_patience_start(struct doctor_patience *patience);
+void doctor_patience_next(struct doctor_patience *patience, const char *name);
+void doctor_patience_end(struct doctor_patience *patience);
 
 /* doctor_machine.c: versions, limits, memory, folders, clock (after the images, for the engine's clock). */
 void doctor_machine(struct doctor *doctor, const struct doctor_options *options);

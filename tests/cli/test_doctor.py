@@ -153,6 +153,20 @@ class Good(DoctorCase):
         self.assertEqual((child.returncode, out), (-signal.SIGTERM, b""))
 
 
+    @needs_faults
+    def test_it_says_what_it_waits_for(self):
+        env = {"TT_FAULT_MODULE": tokens().module, "TT_FAULT": "C_Initialize:1=600000ms", "PRIVATE_KEY_PASSWORD": PIN}
+        child = subprocess.Popen(self.arguments("doctor", key="alpha", module=FAULTS), env=self.environment(**env),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(child.kill)
+        self.assertIn(b"the check 'module' has had no answer", child.stderr.readline())
+        while child.poll() is None:  # two in one moment may count as one
+            child.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        out, _ = child.communicate(timeout=60)
+        self.assertEqual((child.returncode, out), (-signal.SIGINT, b""))
+
+
 class KeyAndToken(DoctorCase):
     def test_no_key_named(self):
         self.finds("key-uri", "wrong", ["PRIVATE_KEY_PATH", "--key"], status=2, key=None)

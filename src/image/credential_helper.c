@@ -30,10 +30,12 @@ static bool is_helper_name(const char *name)
     return length > 0 && length <= NAME_LIMIT && strspn(name, allowed) == length;
 }
 
-/* What unlocks the station's token is no helper's business. */
+/* What unlocks the station's token, and what speaks for it at the central service, is no helper's business. VAULT_TOKEN
+ * may be: there are helpers that ask Vault. */
 static bool is_withheld(const char *variable)
 {
-    static const char *const names[] = {"PRIVATE_KEY_", "TRAINTOKEN_", "CREDENTIALS_DIRECTORY="};
+    static const char *const names[] = {"PRIVATE_KEY_", "TRAINTOKEN_",
+                                        "CREDENTIALS_DIRECTORY=", "CENTRAL_TOKEN=", "ROBOT_SECRET="};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
             return true;

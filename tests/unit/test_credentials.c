@@ -204,14 +204,17 @@ static void broken_helpers_are_failures(void)
 
 static void helpers_know_nothing_of_the_token(void)
 {
-    enter_with_helper(
-        "test -z \"$PRIVATE_KEY_PASSWORD$PRIVATE_KEY_PATH$CREDENTIALS_DIRECTORY$TRAINTOKEN_STATE\" || exit 9\n"
-        "test \"$HELPERS_OWN\" = 1 || exit 8\ntest ! -e /proc/self/fd/17 || exit 7\n"
-        "echo '{\"Username\":\"me\",\"Secret\":\"s\"}'");
+    enter_with_helper("test -z "
+                      "\"$PRIVATE_KEY_PASSWORD$PRIVATE_KEY_PATH$CREDENTIALS_DIRECTORY$TRAINTOKEN_STATE$ROBOT_SECRET$"
+                      "CENTRAL_TOKEN\" || exit 9\n"
+                      "test \"$HELPERS_OWN\" = 1 || exit 8\ntest ! -e /proc/self/fd/17 || exit 7\n"
+                      "echo '{\"Username\":\"me\",\"Secret\":\"s\"}'");
     setenv("PRIVATE_KEY_PASSWORD", "123456", 1);
     setenv("PRIVATE_KEY_PATH", "pkcs11:token=x?pin-value=123456", 1);
     setenv("CREDENTIALS_DIRECTORY", "/x", 1);
     setenv("TRAINTOKEN_STATE", "/x", 1);
+    setenv("ROBOT_SECRET", "throw-away", 1);
+    setenv("CENTRAL_TOKEN", "throw-away", 1);
     setenv("HELPERS_OWN", "1", 1);
     CU_ASSERT_EQUAL(dup2(0, 17), 17);
     check_header("reg.example/a", "{\"username\":\"me\",\"password\":\"s\",\"serveraddress\":\"reg.example\"}");
@@ -220,6 +223,8 @@ static void helpers_know_nothing_of_the_token(void)
     unsetenv("PRIVATE_KEY_PATH");
     unsetenv("CREDENTIALS_DIRECTORY");
     unsetenv("TRAINTOKEN_STATE");
+    unsetenv("ROBOT_SECRET");
+    unsetenv("CENTRAL_TOKEN");
     private_home_leave();
 }
 

@@ -44,7 +44,7 @@ enum tt_status tt_trust_default_folder(char **ret_folder, struct tt_error *err)
 
 const char *tt_trust_folder(const struct tt_trust *trust)
 {
-    return *trust->folder ? trust->folder : "/";
+    return trust->folder;
 }
 
 size_t tt_trust_count(const struct tt_trust *trust)

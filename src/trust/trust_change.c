@@ -231,17 +231,13 @@ static enum tt_status lock(const struct changing *changing, struct tt_error *err
 
 static enum tt_status begin(const char *folder, bool make, struct changing *changing, struct tt_error *err)
 {
-    if (!*folder)
-        return tt_error_set(err, TT_USAGE, "the name of the trust store is empty");
-    changing->folder = trust_folder_name(folder);
-    if (!changing->folder)
-        return tt_error_memory(err);
-    const char *name = *changing->folder ? changing->folder : "/";
-    enum tt_status status = make ? make_folders(changing->folder, err) : TT_OK;
+    enum tt_status status = trust_folder_name(folder, &changing->folder, err);
+    if (status == TT_OK && make)
+        status = make_folders(changing->folder, err);
     if (status == TT_OK)
-        status = trust_folder_open(AT_FDCWD, name, name, &changing->root, err);
+        status = trust_folder_open(AT_FDCWD, changing->folder, changing->folder, &changing->root, err);
     if (status == TT_OK && changing->root < 0)
-        status = tt_error_set(err, TT_STORE, "the trust store %s is not there", name);
+        status = tt_error_set(err, TT_STORE, "the trust store %s is not there", changing->folder);
     if (status == TT_OK)
         status = lock(changing, err);
     return status == TT_OK ? tt_trust_open(folder, &changing->trust, err) : status;

@@ -60,8 +60,9 @@ bool tt_trust_time_parse(const char *text, int64_t *ret_time)
     time.tm_mon -= 1;
     struct tm wanted = time;
     time_t seconds = timegm(&time);
+    /* No such day or hour: what is too much of one is carried into the next. */
     if (time.tm_mon != wanted.tm_mon || time.tm_mday != wanted.tm_mday || time.tm_hour != wanted.tm_hour ||
-        time.tm_min != wanted.tm_min || time.tm_sec != wanted.tm_sec) /* no such day or hour */
+        time.tm_min != wanted.tm_min)
         return false;
     *ret_time = seconds;
     return true;
@@ -155,7 +156,7 @@ static enum tt_status read_certificate(struct reading *reading, BIO *bio)
     char *header = NULL;
     unsigned char *data = NULL;
     long length = 0;
-    bool good = PEM_read_bio(bio, &name, &header, &data, &length) == 1 && header && !*header;
+    bool good = PEM_read_bio(bio, &name, &header, &data, &length) == 1 && !*header;
     const unsigned char *place = data;
     X509 *certificate TT_CLEANUP(x509_cleanup) = good ? d2i_X509(NULL, &place, length) : NULL;
     good = certificate && place == data + length;
@@ -170,8 +171,7 @@ static enum tt_status take_block(struct reading *reading, const char *block, siz
 {
     static const char certificate[] = "-----BEGIN CERTIFICATE-----";
     static const char key[] = "-----BEGIN PUBLIC KEY-----";
-    const char *end = memchr(block, '\n', length);
-    size_t first = end ? (size_t)(end - block) : length;
+    size_t first = strcspn(block, "\n");
     BIO *bio TT_CLEANUP(bio_cleanup) = BIO_new_mem_buf(block, (int)length);
     if (!bio)
         return tt_error_memory(reading->err);
@@ -194,11 +194,11 @@ static enum tt_status take_block(struct reading *reading, const char *block, siz
 /* The end of the PEM object at `block`: after its "-----END" line; NULL when there is none. */
 static const char *block_end(const char *block, const char *end)
 {
-    for (const char *line = block; line && line < end;) {
-        const char *next = memchr(line, '\n', (size_t)(end - line));
+    for (const char *line = block, *next = NULL; line < end; line = next) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        next = newline ? newline + 1 : end;
         if (strncmp(line, "-----END ", 9) == 0)
-            return next ? next + 1 : end;
-        line = next ? next + 1 : NULL;
+            return next;
     }
     return NULL;
 }
@@ -247,8 +247,7 @@ static enum tt_status take_certificate_time(struct reading *reading)
     struct trust_file *file = reading->file;
     if (file->certificate) {
         int64_t from = seconds_of(X509_get0_notBefore(file->certificate), TT_TRUST_FOR_EVER);
-        int64_t until = seconds_of(X509_get0_notAfter(file->certificate), TT_TRUST_ALWAYS + 1);
-        until = until < TT_TRUST_FOR_EVER ? until + 1 : until;
+        int64_t until = seconds_of(X509_get0_notAfter(file->certificate), TT_TRUST_ALWAYS) + 1; /* with it */
         file->from = from > file->from ? from : file->from;
         file->until = until < file->until ? until : file->until;
     }

@@ -30,12 +30,15 @@ void trust_item_clear(struct trust_item *item)
     *item = (struct trust_item){0};
 }
 
-char *trust_folder_name(const char *folder)
+enum tt_status trust_folder_name(const char *folder, char **ret_name, struct tt_error *err)
 {
     size_t length = strlen(folder);
     while (length > 0 && folder[length - 1] == '/')
         length--;
-    return strndup(folder, length);
+    if (length == 0)
+        return tt_error_set(err, TT_USAGE, "the trust store needs a folder of its own; '%s' is none", folder);
+    *ret_name = strndup(folder, length);
+    return *ret_name ? TT_OK : tt_error_memory(err);
 }
 
 const char *trust_folder_of(enum tt_trust_kind kind, enum tt_trust_role role)
@@ -226,30 +229,19 @@ static enum tt_status read_file(struct reading *reading, int folder, const char 
 
 /* --- folders --- */
 
-static void dir_cleanup(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-}
-
 typedef enum tt_status (*on_name)(struct reading *reading, int folder, const char *name, const char *id,
                                   const char *path);
 
-/* Every name in a folder of the store, but hidden ones: a write that was cut off leaves such. */
-static enum tt_status each_name(struct reading *reading, int parent, const char *name, const char *id, const char *path,
-                                on_name take)
+static enum tt_status doubt_below(const struct reading *reading, const char *path, const char *says)
 {
-    char *whole TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/%s", reading->trust->folder, path);
-    int folder = -1;
-    enum tt_status status =
-        whole ? trust_folder_open(parent, name, whole, &folder, reading->err) : tt_error_memory(reading->err);
-    if (status != TT_OK || folder < 0)
-        return status;
-    DIR *dir TT_CLEANUP(dir_cleanup) = fdopendir(folder);
-    if (!dir) {
-        close(folder);
-        return doubt_errno(reading->err, whole, "cannot be read");
-    }
+    return tt_error_set(reading->err, TT_UNTRUSTED, "the trust store is in doubt, and so trusts nobody: %s/%s %s",
+                        reading->trust->folder, path, says);
+}
+
+static enum tt_status each_entry(struct reading *reading, DIR *dir, const char *id, const char *path, const char *whole,
+                                 on_name take)
+{
+    enum tt_status status = TT_OK;
     errno = 0;
     for (const struct dirent *entry = readdir(dir); status == TT_OK && entry; entry = readdir(dir)) {
         if (entry->d_name[0] != '.') {
@@ -261,14 +253,32 @@ static enum tt_status each_name(struct reading *reading, int parent, const char 
     return status == TT_OK && errno ? doubt_errno(reading->err, whole, "cannot be read") : status;
 }
 
+/* Every name in a folder of the store, but hidden ones: a write that was cut off leaves such. */
+static enum tt_status each_name(struct reading *reading, int parent, const char *name, const char *id, const char *path,
+                                on_name take)
+{
+    char *whole TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/%s", reading->trust->folder, path);
+    int folder = -1;
+    enum tt_status status =
+        whole ? trust_folder_open(parent, name, whole, &folder, reading->err) : tt_error_memory(reading->err);
+    if (status != TT_OK || folder < 0)
+        return status;
+    DIR *dir = fdopendir(folder);
+    if (!dir) {
+        close(folder);
+        return doubt_errno(reading->err, whole, "cannot be read");
+    }
+    status = each_entry(reading, dir, id, path, whole, take);
+    closedir(dir);
+    return status;
+}
+
 static enum tt_status read_id(struct reading *reading, int folder, const char *name, const char *none, const char *path)
 {
     (void)none;
     char *id TT_CLEANUP(tt_free_cleanup) = tt_file_name_decode(name);
-    if (!id) {
-        char *whole TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/%s", reading->trust->folder, path);
-        return doubt(reading->err, whole ? whole : path, "is not how an id is written there (docs/trust.md)");
-    }
+    if (!id)
+        return doubt_below(reading, path, "is not how an id is written there (docs/trust.md)");
     return each_name(reading, folder, name, id, path, read_file);
 }
 
@@ -283,9 +293,8 @@ static enum tt_status read_top(struct reading *reading, int root, const char *na
         if (strcmp(name, trust_folder_of(reading->kind, reading->role)) == 0)
             return each_name(reading, root, name, NULL, name, kinds[i] == TT_TRUST_KEY ? read_id : read_file);
     }
-    char *whole TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/%s", reading->trust->folder, name);
-    return doubt(reading->err, whole ? whole : name,
-                 "is nothing that belongs there: creators, stations, authorities, certificates do");
+    return doubt_below(reading, name,
+                       "is nothing that belongs there: creators, stations, authorities, certificates do");
 }
 
 /* --- the store --- */
@@ -294,17 +303,17 @@ static int compare(const void *one, const void *other)
 {
     const struct tt_trust_entry *a = &((const struct trust_item *)one)->entry;
     const struct tt_trust_entry *b = &((const struct trust_item *)other)->entry;
-    if (a->kind != b->kind)
-        return a->kind < b->kind ? -1 : 1;
-    if (a->role != b->role)
-        return a->role < b->role ? -1 : 1;
-    int order = a->id && b->id ? strcmp(a->id, b->id) : 0;
+    int order = (int)a->kind - (int)b->kind;
+    if (order == 0)
+        order = (int)a->role - (int)b->role;
+    if (order == 0 && a->kind == TT_TRUST_KEY)
+        order = strcmp(a->id, b->id);
     return order ? order : strcmp(a->path, b->path);
 }
 
 static bool same_id(const struct tt_trust_entry *one, const struct tt_trust_entry *other)
 {
-    return one->kind == TT_TRUST_KEY && other->kind == TT_TRUST_KEY && one->role == other->role &&
+    return one->kind == other->kind && one->kind == TT_TRUST_KEY && one->role == other->role &&
            strcmp(one->id, other->id) == 0;
 }
 
@@ -325,9 +334,8 @@ static enum tt_status check_twice(const struct tt_trust *trust, struct tt_error 
 static enum tt_status read_store(struct tt_trust *trust, struct tt_error *err)
 {
     struct reading reading = {.trust = trust, .err = err};
-    const char *name = *trust->folder ? trust->folder : "/";
     int root TT_CLEANUP(tt_close_cleanup) = -1;
-    enum tt_status status = trust_folder_open(AT_FDCWD, name, name, &root, err);
+    enum tt_status status = trust_folder_open(AT_FDCWD, trust->folder, trust->folder, &root, err);
     trust->is_there = root >= 0;
     if (status == TT_OK && trust->is_there)
         status = each_name(&reading, root, ".", NULL, "", read_top);
@@ -339,12 +347,12 @@ static enum tt_status read_store(struct tt_trust *trust, struct tt_error *err)
 
 enum tt_status tt_trust_open(const char *folder, struct tt_trust **ret_trust, struct tt_error *err)
 {
-    if (!*folder)
-        return tt_error_set(err, TT_USAGE, "the name of the trust store is empty");
     struct tt_trust *trust TT_CLEANUP(tt_trust_free_cleanup) = calloc(1, sizeof *trust);
-    if (!trust || !(trust->folder = trust_folder_name(folder)))
+    if (!trust)
         return tt_error_memory(err);
-    enum tt_status status = read_store(trust, err);
+    enum tt_status status = trust_folder_name(folder, &trust->folder, err);
+    if (status == TT_OK)
+        status = read_store(trust, err);
     if (status != TT_OK)
         return status;
     *ret_trust = TT_TAKE(trust);

@@ -70,8 +70,8 @@ struct tt_trust {
 TT_MUST_USE enum tt_status trust_folder_open(int parent, const char *name, const char *path, int *ret_descriptor,
                                              struct tt_error *err);
 
-/* Without slashes at the end; "/" becomes "". NULL out of memory. */
-char *trust_folder_name(const char *folder);
+/* Without slashes at the end. TT_USAGE when nothing is left. */
+TT_MUST_USE enum tt_status trust_folder_name(const char *folder, char **ret_name, struct tt_error *err);
 
 /* What an item of this kind must be besides: an authority is one, others have keys of the protocol. TT_MALFORMED. */
 TT_MUST_USE enum tt_status trust_item_make(enum tt_trust_kind kind, struct trust_file *file, const char *what,

@@ -1,10 +1,12 @@
 /* Layers out of what an engine hands out, and the rules for a train's own. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hex.h"
 #include "base/text.h"
 #include "crypto/digest.h"
+#include "failing_memory.h"
 #include "image/docker_saved.h"
 #include "protocol/layer_rules.h"
 #include "suite.h"
@@ -250,6 +252,252 @@ static void links_of_the_image_below(void)
     }
 }
 
+/* --- single entries --- */
+
+struct judged {
+    const char *path;
+    enum tt_entry_type type;
+    const char *target;
+    const char *words; /* why it is refused; NULL when it may be there */
+};
+
+static struct layer_rules *rules_of_one_layer(void)
+{
+    struct layer_rules *rules = NULL;
+    CU_ASSERT_EQUAL_FATAL(layer_rules_new(0, 1, &rules, NULL), TT_OK);
+    layer_rules_visitor(rules).begin(rules);
+    return rules;
+}
+
+static enum tt_status show(struct layer_rules *rules, const char *path, enum tt_entry_type type, const char *target,
+                           struct tt_error *err)
+{
+    struct tt_entry entry = {.path = (char *)path, .type = type, .link_target = (char *)target};
+    return layer_rules_visitor(rules).entry(rules, &entry, err);
+}
+
+/* Each in a layer of its own. */
+static void judge(const struct judged *rows, size_t count, const char *run_in)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct tt_error err = TT_ERROR_INIT;
+        struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = rules_of_one_layer();
+        if (run_in)
+            CU_ASSERT_EQUAL(layer_rules_run_in(rules, run_in, &err), TT_OK);
+        enum tt_status status = show(rules, rows[i].path, rows[i].type, rows[i].target, &err);
+        bool good = rows[i].words ? status == TT_TAMPERED && strstr(err.message, rows[i].words) : status == TT_OK;
+        if (!good)
+            printf("\n  %s (runs in %s): %d: %s\n", rows[i].path, run_in ? run_in : "?", (int)status, err.message);
+        CU_ASSERT_TRUE(good);
+    }
+}
+
+#define JUDGE(rows, run_in) judge(rows, sizeof(rows) / sizeof(rows)[0], run_in)
+
+static void what_is_where(void)
+{
+    static const struct judged rows[] = {
+        {"", TT_ENTRY_FOLDER, NULL, NULL},
+        {"", TT_ENTRY_FILE, NULL, "the file '/' is where a folder must be"},
+        {"opt", TT_ENTRY_FOLDER, NULL, NULL},
+        {"opt", TT_ENTRY_SYMLINK, "srv", "the symbolic link '/opt' is where a folder must be"},
+        {"opt/pht_train", TT_ENTRY_FOLDER, NULL, NULL},
+        {"opt/pht_train", TT_ENTRY_SYMLINK, "/srv", "is where a folder must be"},
+        {"opt/pht_results", TT_ENTRY_FOLDER, NULL, NULL},
+        {"opt/pht_results", TT_ENTRY_FILE, NULL, "the file '/opt/pht_results' is where a folder must be"},
+        {"opt/pht_results/x", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/pht_results/x", TT_ENTRY_SPECIAL, NULL, "is a device, pipe or socket"},
+        {"opt/train_config.json", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/train_config.json", TT_ENTRY_SYMLINK, "x", "is where a file must be"},
+        {"opt/user_sym_key.key", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/user_sym_key.key", TT_ENTRY_FOLDER, NULL, "is where a file must be"},
+        {"opt/pht_results.so", TT_ENTRY_FILE, NULL, "is none of a train's files"},
+        {"etc/passwd", TT_ENTRY_FILE, NULL, "is none of a train's files"},
+        {"etc", TT_ENTRY_FOLDER, NULL, "is none of a train's files"},
+    };
+    JUDGE(rows, NULL);
+}
+
+static void removals(void)
+{
+    static const struct judged rows[] = {
+        {"opt/.wh.pht_results", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/.wh.train_config.json", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/pht_train/.wh.x", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/pht_train/.wh..x", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/pht_train/.wh.x", TT_ENTRY_FOLDER, NULL, "has the name of a removal, but is no file"},
+        {"opt/pht_train/.wh.", TT_ENTRY_FILE, NULL, "has the name of a removal, but of nothing"},
+        {"opt/pht_train/.wh..", TT_ENTRY_FILE, NULL, "has the name of a removal, but of nothing"},
+        {"opt/pht_train/.wh...", TT_ENTRY_FILE, NULL, "has the name of a removal, but of nothing"},
+        {"opt/.wh.x", TT_ENTRY_FILE, NULL, "removes what is none of a train's files"},
+        {".wh.opt", TT_ENTRY_FILE, NULL, "removes what is none of a train's files"},
+        {"opt/pht_results/.wh..wh..opq", TT_ENTRY_FILE, NULL, NULL},
+        {"opt/.wh..wh..opq", TT_ENTRY_FILE, NULL, "hides what the image below has there"},
+        {".wh..wh..opq", TT_ENTRY_FILE, NULL, "hides what the image below has there"},
+        {"opt/pht_results/.wh.d/x", TT_ENTRY_FILE, NULL, "lies in a folder whose name is that of a removal"},
+    };
+    JUDGE(rows, NULL);
+}
+
+static void what_hard_links_lead_to(void)
+{
+    static const char why[] = "leads to what is none of a train's files";
+    static const struct judged rows[] = {
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_results/x", NULL},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_train/x", NULL},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "etc/shadow", why},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/train_config.json", why},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_train", why},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_results", why},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_results/.wh.d/x", why},
+        {"opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_results/.wh.x", why},
+        {"opt/train_config.json", TT_ENTRY_HARDLINK, "opt/pht_results/x", "is where a file must be"},
+        {"opt/pht_results/s", TT_ENTRY_SYMLINK, "/etc/shadow", NULL}, /* for results_check */
+    };
+    JUDGE(rows, NULL);
+}
+
+static void where_the_image_runs(void)
+{
+    static const char why[] = "is none of a train's files";
+    static const struct judged made[] = {
+        {"srv", TT_ENTRY_FOLDER, NULL, NULL},        {"srv/.x", TT_ENTRY_FOLDER, NULL, NULL},
+        {"srv/.x/...", TT_ENTRY_FOLDER, NULL, NULL}, {"srv/.x/.../y", TT_ENTRY_FOLDER, NULL, why},
+        {"srv/x", TT_ENTRY_FOLDER, NULL, why},       {"sr", TT_ENTRY_FOLDER, NULL, why},
+        {"srv", TT_ENTRY_FILE, NULL, why},           {"srv/.x", TT_ENTRY_SYMLINK, "/etc", why},
+    };
+    static const struct judged nowhere[] = {{"srv", TT_ENTRY_FOLDER, NULL, why}, {"opt", TT_ENTRY_FOLDER, NULL, NULL}};
+    static const char *const odd[] = {"srv", "/", "", "//srv", "/srv/", "/srv//x", "/srv/.", "/srv/..", "/./srv"};
+    JUDGE(made, "/srv/.x/...");
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
+        JUDGE(nowhere, odd[i]);
+}
+
+/* --- entries together --- */
+
+/* A name of so many bytes in the results. */
+static const char *long_name(char *room, size_t length, size_t number)
+{
+    int start = sprintf(room, "opt/pht_results/%zu-", number);
+    memset(room + start, 'x', length - (size_t)start);
+    room[length] = '\0';
+    return room;
+}
+
+/* How many folders with long names are remembered. */
+static size_t fill(struct layer_rules *rules, struct tt_error *err)
+{
+    char name[TT_PATH_LIMIT + 1];
+    for (size_t i = 0; i < 10000; i++)
+        if (show(rules, long_name(name, 4000, i), TT_ENTRY_FOLDER, NULL, err) != TT_OK)
+            return i;
+    return 0;
+}
+
+static void long_names_have_a_limit(void)
+{
+    char name[TT_PATH_LIMIT + 1];
+    struct tt_error err = TT_ERROR_INIT;
+    struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = rules_of_one_layer();
+    struct tt_layer_visitor visitor = layer_rules_visitor(rules);
+    size_t count = fill(rules, &err);
+    CU_ASSERT_TRUE(count > 4000 && count < 4200);
+    CU_ASSERT_EQUAL(err.status, TT_MALFORMED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "too long names"));
+    /* What little there is room for, and what not even that. */
+    CU_ASSERT_EQUAL(show(rules, "opt/pht_results/h", TT_ENTRY_HARDLINK, "opt/pht_results/x", &err), TT_OK);
+    strcpy(name + strlen(long_name(name, 4000, 0)), "/x");
+    CU_ASSERT_EQUAL(show(rules, "opt/pht_results/i", TT_ENTRY_HARDLINK, name, &err), TT_MALFORMED);
+    /* An archive that was no layer is forgotten, */
+    visitor.begin(rules);
+    CU_ASSERT_EQUAL(fill(rules, &err), count);
+    CU_ASSERT_EQUAL(visitor.end(rules, 0, &err), TT_OK);
+    /* and a layer is not. */
+    visitor.begin(rules);
+    CU_ASSERT_EQUAL(fill(rules, &err), 0);
+    struct tt_entry below = {.path = (char *)long_name(name, 4000, 0), .type = TT_ENTRY_SYMLINK};
+    CU_ASSERT_EQUAL(layer_rules_below(rules, &below, &err), TT_MALFORMED);
+}
+
+/* One layer of these entries above a hard link and a symbolic one at opt/pht_results/h and /l. */
+static enum tt_status finish(const struct judged *rows, size_t count, struct tt_error *err)
+{
+    struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = NULL;
+    struct tt_entry hard = {.path = (char *)"opt/pht_results/h", .type = TT_ENTRY_HARDLINK};
+    struct tt_entry link = {.path = (char *)"opt/pht_results/l", .type = TT_ENTRY_SYMLINK};
+    enum tt_status status = layer_rules_new(0, 1, &rules, err);
+    if (status == TT_OK)
+        status = layer_rules_run_in(rules, "/srv", err);
+    if (status == TT_OK)
+        status = layer_rules_below(rules, &hard, err);
+    if (status == TT_OK)
+        status = layer_rules_below(rules, &link, err);
+    for (size_t i = 0; status == TT_OK && i < count; i++)
+        status = show(rules, rows[i].path, rows[i].type, rows[i].target, err);
+    if (status == TT_OK)
+        status = layer_rules_visitor(rules).end(rules, 0, err);
+    return status == TT_OK ? layer_rules_finish(rules, err) : status;
+}
+
+#define EXPECT_FINISH(wanted, words, rows)                                                                             \
+    do {                                                                                                               \
+        struct tt_error expected = TT_ERROR_INIT;                                                                      \
+        CU_ASSERT_EQUAL(finish(rows, sizeof(rows) / sizeof(rows)[0], &expected), wanted);                              \
+        CU_ASSERT_PTR_NOT_NULL(strstr(expected.message, words));                                                       \
+    } while (0)
+
+static void places_in_a_layer(void)
+{
+    static const char link[] = "opt/pht_results/l";
+    static const char file[] = "opt/pht_results/l/x";
+    const struct judged first[] = {{link, TT_ENTRY_FOLDER, NULL, NULL},
+                                   {file, TT_ENTRY_FILE, NULL, NULL},
+                                   {link, TT_ENTRY_FOLDER, NULL, NULL},
+                                   {link, TT_ENTRY_FOLDER, NULL, NULL}};
+    const struct judged late[] = {
+        {file, TT_ENTRY_FILE, NULL, NULL}, {link, TT_ENTRY_FOLDER, NULL, NULL}, {link, TT_ENTRY_FOLDER, NULL, NULL}};
+    const struct judged hard[] = {{"opt/pht_results/h/x", TT_ENTRY_FILE, NULL, NULL}};
+    const struct judged other[] = {{"opt/pht_results/i/x", TT_ENTRY_FILE, NULL, NULL},
+                                   {"opt/pht_results/j/x", TT_ENTRY_FILE, NULL, NULL}};
+    const struct judged second[] = {{"opt/pht_results/i/x", TT_ENTRY_FILE, NULL, NULL},
+                                    {file, TT_ENTRY_FILE, NULL, NULL}};
+    EXPECT_FINISH(TT_OK, "", first);
+    EXPECT_FINISH(TT_TAMPERED, "has files in '/opt/pht_results/l', where '/opt/pht_results/l' is a link", late);
+    EXPECT_FINISH(TT_TAMPERED, "where '/opt/pht_results/h' is a link", hard);
+    EXPECT_FINISH(TT_OK, "", other);
+    EXPECT_FINISH(TT_TAMPERED, "where '/opt/pht_results/l' is a link", second);
+}
+
+static void long_links_are_cut_in_messages(void)
+{
+    char name[TT_PATH_LIMIT + 1];
+    char inside[TT_PATH_LIMIT + 1];
+    snprintf(inside, sizeof inside, "%s/x", long_name(name, 400, 1));
+    const struct judged rows[] = {{name, TT_ENTRY_SYMLINK, "/etc", NULL}, {inside, TT_ENTRY_FILE, NULL, NULL}};
+    const struct judged twin[] = {{name, TT_ENTRY_FOLDER, NULL, NULL}, {inside, TT_ENTRY_FILE, NULL, NULL}};
+    EXPECT_FINISH(TT_TAMPERED, "xxx' is a link", rows);
+    EXPECT_FINISH(TT_OK, "", twin);
+}
+
+/* Whatever allocation fails, nothing is let through for it. */
+static void rules_without_memory(void)
+{
+    const struct judged rows[] = {{"srv", TT_ENTRY_FOLDER, NULL, NULL},
+                                  {"opt/pht_results/i", TT_ENTRY_SYMLINK, "x", NULL},
+                                  {"opt/pht_results/.wh.k", TT_ENTRY_FILE, NULL, NULL}};
+    struct tt_error err = TT_ERROR_INIT;
+    unsigned long tried = 0;
+    failing_memory_arm(ULONG_MAX);
+    CU_ASSERT_EQUAL(finish(rows, 3, &err), TT_OK);
+    unsigned long count = failing_memory_count();
+    for (unsigned long nth = 1; nth <= count; nth++) {
+        failing_memory_arm(nth);
+        tried += finish(rows, 3, &err) == TT_INTERNAL && strstr(err.message, "out of memory");
+    }
+    CU_ASSERT_TRUE(failing_memory_disarm());
+    CU_ASSERT_EQUAL(tried, count);
+}
+
 int main(void)
 {
     static const struct suite_test tests[] = {
@@ -261,6 +509,14 @@ int main(void)
         {"what is remembered has a limit", what_is_remembered_has_a_limit},
         {"layers that are equal", layers_that_are_equal},
         {"links of the image below", links_of_the_image_below},
+        {"what is where", what_is_where},
+        {"removals", removals},
+        {"what hard links lead to", what_hard_links_lead_to},
+        {"where the image runs", where_the_image_runs},
+        {"long names have a limit", long_names_have_a_limit},
+        {"places in a layer", places_in_a_layer},
+        {"long links are cut in messages", long_links_are_cut_in_messages},
+        {"rules without memory", rules_without_memory},
     };
     return SUITE_RUN("layers", tests);
 }

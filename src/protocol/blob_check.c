@@ -44,8 +44,11 @@ enum tt_status blob_check_finish(struct blob_check *check, struct tt_error *err)
     return status;
 }
 
+/* Another failure is being reported already. */
 void blob_check_free(struct blob_check *check)
 {
-    if (check && blob_check_finish(check, NULL) != TT_OK)
-        return; /* another failure is being reported already */
+    if (!check)
+        return;
+    pthread_join(check->thread, NULL);
+    free(check);
 }

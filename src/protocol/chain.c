@@ -50,16 +50,15 @@ static void note(tt_check_sink sink, void *user, const char *name, const char *s
 static enum tt_status verify_makers(const struct tt_train *train, const struct train_keys *keys, tt_check_sink sink,
                                     void *user, struct tt_error *err)
 {
+    uint8_t built[TT_TRAIN_HASH_SIZE + TT_TRAIN_SIGNATURE_LIMIT];
+    if (train->signature.length > TT_TRAIN_SIGNATURE_LIMIT)
+        return tt_error_set(err, TT_MALFORMED, "train_config.json: signature is too long");
     enum tt_status status =
         tt_signature_verify_pkcs1(keys->creator, train->hash, sizeof train->hash, train->signature.data,
                                   train->signature.length, "the creator's signature of the definition hash", err);
     if (status != TT_OK)
         return status;
     note(sink, user, "creator-signature", "the creator's key signed the definition hash");
-
-    uint8_t built[TT_TRAIN_HASH_SIZE + TT_TRAIN_SIGNATURE_LIMIT];
-    if (train->signature.length > TT_TRAIN_SIGNATURE_LIMIT)
-        return tt_error_set(err, TT_MALFORMED, "train_config.json: signature is too long");
     memcpy(built, train->hash, sizeof train->hash);
     memcpy(built + sizeof train->hash, train->signature.data, train->signature.length);
     status = tt_signature_verify_pkcs1(keys->builder, built, sizeof train->hash + train->signature.length,

@@ -99,7 +99,7 @@ enum tt_status file_list_make(const struct tt_file_set *definition, const char *
     if (status == TT_OK && order_file) {
         struct tt_buffer lines = {0};
         status = tt_file_read(AT_FDCWD, order_file, ORDER_FILE_LIMIT, &lines, err);
-        if (status == TT_OK && lines.data)
+        if (status == TT_OK)
             status = reorder(&list, (char *)lines.data, order_file, err);
         tt_buffer_clear(&lines);
     }

@@ -72,10 +72,10 @@ static bool is_listed(const struct listed *listed, const char *name)
 /* Whether a component of the path is a Python interpreter's folder of compiled modules. */
 static bool is_python_cache(const char *path)
 {
-    static const char name[] = "__pycache__";
+    static const char name[] = "/__pycache__";
     size_t length = sizeof name - 1;
-    for (const char *found = strstr(path, name); found; found = strstr(found + 1, name))
-        if (found > path && found[-1] == '/' && (found[length] == '/' || found[length] == '\0'))
+    for (const char *found = strstr(path, name); found; found = strstr(found + length, name))
+        if (found[length] == '/' || found[length] == '\0')
             return true;
     return false;
 }
@@ -188,7 +188,7 @@ static bool follow(struct walk *walk, const char *target)
         walk->done[0] = '\0';
     else
         pop_component(walk->done);
-    return written > 0 && (size_t)written < sizeof walk->pending && ++walk->steps <= LINK_STEPS_LIMIT;
+    return (size_t)written < sizeof walk->pending && ++walk->steps <= LINK_STEPS_LIMIT;
 }
 
 /* Whether a symbolic link, followed as a kernel would follow it through the other links of the set, stays inside the
@@ -210,7 +210,7 @@ static bool link_stays_inside(const struct tt_file_set *files, const struct tt_e
         } else {
             size_t used = strlen(walk.done);
             int written = snprintf(walk.done + used, sizeof walk.done - used, "%s%s", used ? "/" : "", component);
-            if (written < 0 || (size_t)written >= sizeof walk.done - used)
+            if ((size_t)written >= sizeof walk.done - used)
                 return false;
         }
         /* On the way from "/" to the results folder an absolute link is outside for two components. */
@@ -283,17 +283,12 @@ static enum tt_status check_result_entry(const struct tt_file_set *files, const 
     if (first_stop)
         return tt_error_set(err, TT_TAMPERED, "/%s is there before the first stop: a train starts without results",
                             entry->path);
-    switch (entry->type) {
-    case TT_ENTRY_FILE:
+    if (entry->type == TT_ENTRY_FILE)
         return encrypted ? check_encrypted_size(entry, err) : TT_OK;
-    case TT_ENTRY_HARDLINK:
+    if (entry->type == TT_ENTRY_HARDLINK)
         return check_hard_link(files, entry, err);
-    case TT_ENTRY_SYMLINK:
+    if (entry->type == TT_ENTRY_SYMLINK)
         return check_symlink(files, entry, walk_left, err);
-    case TT_ENTRY_FOLDER:
-    case TT_ENTRY_SPECIAL:
-        break;
-    }
     return results_check_entry(entry, err);
 }
 

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 #include "archive/tar_files.h"
@@ -70,6 +71,10 @@ static void links_stay_inside_the_results(void)
     expect_link("opt/pht_results/z", "/opt/pht_results/a", true);
     expect_link("opt/pht_results/z", "/opt/pht_results", true);
     expect_link("opt/pht_results/a/z", "../a", true);
+    expect_link("opt/pht_results/z", "/../opt/pht_results/a", true); /* above the root is the root */
+    expect_link("opt/pht_results/z", "/opt/../../opt/pht_results", true);
+    expect_link("opt/pht_results/z", "/../etc", false);
+    expect_link("opt/pht_results/z", "/opt/..", false);
     expect_link("opt/pht_results/z", "..", false);
     expect_link("opt/pht_results/z", "../pht_train/main.py", false);
     expect_link("opt/pht_results/z", "../pht_results/a", false); /* leaves on the way */
@@ -80,6 +85,46 @@ static void links_stay_inside_the_results(void)
     expect_link("opt/pht_results/z", "/opt/pht_results/../pht_train", false);
     /* By name this is the folder a; a kernel goes from the results folder one up. */
     expect_link("opt/pht_results/z", "a/b/up/..", false);
+}
+
+/* A link that leads through the folder link `d`, with so many bytes behind that on its way. */
+static void expect_way(size_t way, size_t behind, enum tt_status expected)
+{
+    static char through[PATH_MAX + 8];
+    static char there[PATH_MAX + 8];
+    const struct item items[] = {{"opt/pht_results", TT_ENTRY_FOLDER, NULL, 0},
+                                 {"opt/pht_results/d", TT_ENTRY_SYMLINK, there, 0},
+                                 {"opt/pht_results/z", TT_ENTRY_SYMLINK, through, 0}};
+    struct tt_error err = TT_ERROR_INIT;
+    memset(there, '/', sizeof there);
+    memcpy(there, ".", 1);
+    there[way] = '\0';
+    memset(through, '/', sizeof through);
+    memcpy(through, "d", 1);
+    through[1 + behind] = '\0';
+    struct tt_file_set *set TT_CLEANUP(tt_file_set_free_cleanup) = MAKE_SET(items);
+    CU_ASSERT_EQUAL(results_check(set, false, false, &err), expected);
+    if (expected != TT_OK)
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "is a symbolic link to"));
+}
+
+static void long_ways_are_refused(void)
+{
+    char path[2 * PATH_MAX] = "opt/pht_results/";
+    expect_way(1, 1, TT_OK);
+    expect_way(PATH_MAX - 2, 1, TT_TAMPERED);
+    expect_way(PATH_MAX - 4, 1, TT_OK);
+    expect_way(PATH_MAX - 1, 0, TT_TAMPERED);
+    expect_way(2000, 2000, TT_OK);
+    expect_way(2000, 2200, TT_TAMPERED);
+    memset(path + strlen(path), 'y', PATH_MAX);
+    for (int too_long = 0; too_long < 2; too_long++) {
+        path[PATH_MAX - 1 + too_long] = '\0';
+        const struct item items[] = {{"opt/pht_results", TT_ENTRY_FOLDER, NULL, 0}, {path, TT_ENTRY_SYMLINK, "x", 0}};
+        struct tt_file_set *set TT_CLEANUP(tt_file_set_free_cleanup) = MAKE_SET(items);
+        CU_ASSERT_EQUAL(results_check(set, false, false, NULL), too_long ? TT_TAMPERED : TT_OK);
+        path[PATH_MAX - 1] = 'y';
+    }
 }
 
 static void links_that_loop_are_refused(void)
@@ -117,6 +162,53 @@ static void results_hold_files_folders_and_links(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "hard link to /etc/passwd"));
     struct tt_file_set *none TT_CLEANUP(tt_file_set_free_cleanup) = make_set(NULL, 0);
     CU_ASSERT_EQUAL(results_check(none, true, true, &err), TT_OK);
+}
+
+static void hard_links_lead_to_files(void)
+{
+    static const struct {
+        const char *target;
+        const char *words;
+    } rows[] = {
+        {"opt/pht_results/file", NULL},
+        {"opt/pht_results/folder", "is a hard link to /opt/pht_results/folder, which is no file among the results"},
+        {"opt/pht_results/link", "is a hard link to /opt/pht_results/link, which is no file among the results"},
+        {"opt/pht_results/missing", "which is no file among the results"},
+        {"opt/pht_results/x", "is a hard link to /opt/pht_results/x, which is no file among the results"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct item items[] = {{"opt/pht_results", TT_ENTRY_FOLDER, NULL, 0},
+                                     {"opt/pht_results/file", TT_ENTRY_FILE, NULL, 32},
+                                     {"opt/pht_results/folder", TT_ENTRY_FOLDER, NULL, 0},
+                                     {"opt/pht_results/link", TT_ENTRY_SYMLINK, "file", 0},
+                                     {"opt/pht_results/x", TT_ENTRY_HARDLINK, rows[i].target, 0}};
+        struct tt_file_set *set TT_CLEANUP(tt_file_set_free_cleanup) = MAKE_SET(items);
+        struct tt_error err = TT_ERROR_INIT;
+        CU_ASSERT_EQUAL(results_check(set, true, false, &err), rows[i].words ? TT_TAMPERED : TT_OK);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, rows[i].words ? rows[i].words : ""));
+    }
+}
+
+static void entries_that_come_by(void)
+{
+    static const struct {
+        const char *path;
+        enum tt_entry_type type;
+        enum tt_status status;
+        const char *words;
+    } rows[] = {{"opt/pht_results", TT_ENTRY_FOLDER, TT_OK, ""},
+                {"opt/pht_results", TT_ENTRY_FILE, TT_TAMPERED, "/opt/pht_results is a file where a folder must be"},
+                {"opt/pht_results/x", TT_ENTRY_FILE, TT_OK, ""},
+                {"opt/pht_results/x", TT_ENTRY_SPECIAL, TT_TAMPERED, "results have only files, folders and links"},
+                {"opt/pht_results/.wh.x", TT_ENTRY_FILE, TT_MALFORMED, "stands for a removed file"},
+                {"opt/pht_results/.whx", TT_ENTRY_FILE, TT_OK, ""},
+                {".wh.x", TT_ENTRY_FILE, TT_MALFORMED, "stands for a removed file"},
+                {"x", TT_ENTRY_FILE, TT_OK, ""}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct tt_error err = TT_ERROR_INIT;
+        const struct tt_entry entry = {.path = (char *)rows[i].path, .type = rows[i].type};
+        CU_ASSERT_EQUAL(results_check_entry(&entry, &err), rows[i].status);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, rows[i].words));
+    }
 }
 
 static void the_results_folder_is_a_folder(void)
@@ -197,6 +289,38 @@ static void compiled_python_is_left_out(void)
     items[2] = (struct item){"opt/pht_train/__pycache__/a.pyc", TT_ENTRY_SYMLINK, "/etc", 0};
     struct tt_file_set *link TT_CLEANUP(tt_file_set_free_cleanup) = make_set(items, 6);
     CU_ASSERT_EQUAL(definition_check(&train, link, DEFINITION_RAN, NULL, &err), TT_TAMPERED);
+}
+
+static void names_like_that_of_compiled_python(void)
+{
+    static const struct {
+        const char *path;
+        uint64_t size;
+        const char *words; /* why it is refused; NULL when it is not */
+        size_t left_out;
+    } rows[] = {
+        {"opt/pht_train/__pycache__/a.pyc", 5, NULL, 1},
+        {"opt/pht_train/lib/__pycache__", 5, NULL, 1},
+        {"opt/pht_train/__pycache__x/__pycache__/a.pyc", 5, NULL, 1},
+        {"opt/pht_train/__pycache__x/a.pyc", 32, "/opt/pht_train/__pycache__x/a.pyc is not in file_list", 0},
+        {"opt/pht_train/x__pycache__/a.pyc", 32, "is not in file_list", 0},
+        {"opt/pht_train/__pycache__/listed.pyc", 32, NULL, 0},
+        {"opt/pht_train/__pycache__/listed.pyc", 5, "cannot be an encrypted file: it has 5 bytes", 0},
+        {"opt/pht_train.so", 32, "/opt/pht_train.so is not in file_list", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct item items[] = {{"opt/pht_train", TT_ENTRY_FOLDER, NULL, 0},
+                                     {rows[i].path, TT_ENTRY_FILE, NULL, rows[i].size}};
+        char *listed[] = {"__pycache__/listed.pyc"};
+        struct tt_train train = {.files = listed, .file_count = strstr(rows[i].path, "listed") != NULL};
+        struct definition_files files TT_CLEANUP(definition_files_clear) = {0};
+        struct tt_file_set *set TT_CLEANUP(tt_file_set_free_cleanup) = MAKE_SET(items);
+        struct tt_error err = TT_ERROR_INIT;
+        enum tt_status status = definition_check(&train, set, DEFINITION_ARRIVES, &files, &err);
+        CU_ASSERT_EQUAL(status, rows[i].words ? TT_TAMPERED : TT_OK);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, rows[i].words ? rows[i].words : ""));
+        CU_ASSERT_EQUAL(files.left_out, rows[i].left_out);
+    }
 }
 
 /* --- the chain of signatures, on the vectors --- */
@@ -281,6 +405,22 @@ static void a_train_is_at_one_stop_only(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "out of order"));
 }
 
+/* The configuration's parser lets none so long through. */
+static void long_signatures_are_refused(void)
+{
+    static uint8_t longest[TT_TRAIN_SIGNATURE_LIMIT + 1];
+    struct tt_error err = TT_ERROR_INIT;
+    struct tt_train *train TT_CLEANUP(tt_train_free_cleanup) = read_train(TT_VECTORS "/basic/stop1.opt.tar");
+    const struct tt_bytes own = train->signature;
+    train->signature = (struct tt_bytes){.data = longest, .length = sizeof longest};
+    CU_ASSERT_EQUAL(verify_chain(train, &err), TT_MALFORMED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "signature is too long"));
+    train->signature.length--;
+    CU_ASSERT_EQUAL(verify_chain(train, &err), TT_TAMPERED);
+    train->signature = own;
+    CU_ASSERT_EQUAL(verify_chain(train, &err), TT_OK);
+}
+
 /* --- file_list of a new train --- */
 
 static void file_lists_follow_the_order_that_was_asked_for(void)
@@ -315,15 +455,20 @@ int main(void)
 {
     static const struct suite_test tests[] = {
         {"links stay inside the results", links_stay_inside_the_results},
+        {"long ways are refused", long_ways_are_refused},
         {"links that loop are refused", links_that_loop_are_refused},
         {"results hold files, folders and links", results_hold_files_folders_and_links},
+        {"hard links lead to files", hard_links_lead_to_files},
+        {"entries that come by", entries_that_come_by},
         {"the results folder is a folder", the_results_folder_is_a_folder},
         {"the definition is exactly what is listed", the_definition_is_exactly_what_is_listed},
         {"compiled Python is left out", compiled_python_is_left_out},
+        {"names like that of compiled Python", names_like_that_of_compiled_python},
         {"the vectors' chains hold", the_vectors_chains_hold},
         {"every bit of the chain counts", every_bit_of_the_chain_counts},
         {"a digest of another run is refused", a_digest_of_another_run_is_refused},
         {"a train is at one stop only", a_train_is_at_one_stop_only},
+        {"long signatures are refused", long_signatures_are_refused},
         {"file lists follow the order that was asked for", file_lists_follow_the_order_that_was_asked_for},
     };
     return SUITE_RUN("protocol", tests);

@@ -13,6 +13,9 @@ from support.station import PIN, PROGRAM, SANITIZED, Case
 
 PROBE = os.environ.get("TT_PROBE_LIBRARY")
 NOBODY = 65534
+# By setpriv, which looks the program up while it may still do everything: the build may be in a folder that others may
+# not enter.
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 
 class Waiting(Case):
@@ -23,14 +26,15 @@ class Waiting(Case):
         self.listener.listen(8)
         self.addCleanup(self.listener.close)
 
-    def start(self, *argv, close=(), **how):
-        """A process of traintoken that has asked the engine and waits. `close`: standard descriptors that it lacks."""
+    def start(self, *argv, close=(), before=(), **how):
+        """A process of traintoken that has asked the engine and waits. `close`: standard descriptors that it lacks;
+        `before`: what starts it."""
         def without():
             for descriptor in close:
                 os.close(descriptor)
 
         env = self.environment(DOCKER_HOST=f"unix://{self.work}/s", PRIVATE_KEY_PASSWORD=PIN, **how.pop("env", {}))
-        child = subprocess.Popen([PROGRAM, *argv], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        child = subprocess.Popen([*before, PROGRAM, *argv], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, preexec_fn=without, **how)
         self.addCleanup(child.communicate)
         self.addCleanup(child.kill)
@@ -89,9 +93,10 @@ class Waiting(Case):
         """Another process of the same user cannot look into its memory."""
         os.chmod(self.work, 0o755)
         os.chmod(f"{self.work}/s", 0o777)
-        child = self.start(*self.stop("--state", "/nowhere"), user=NOBODY, group=NOBODY, extra_groups=[])
-        reader = subprocess.run(["cat", f"/proc/{child.pid}/environ"], user=NOBODY, group=NOBODY, extra_groups=[],
+        child = self.start(*self.stop("--state", "/nowhere"), before=AS_NOBODY)
+        reader = subprocess.run([*AS_NOBODY, "cat", f"/proc/{child.pid}/environ"],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(self.facts(child)["Uid"].split(), [str(NOBODY)] * 4)
         self.assertNotEqual(reader.returncode, 0)
         self.assertNotIn(PIN.encode(), reader.stdout)
 

@@ -1,0 +1,1 @@
+tt_unit_test(content KNOWS protocol image archive crypto)

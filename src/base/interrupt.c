@@ -23,6 +23,7 @@ void tt_interrupt_catch(void)
     action.sa_handler = SIG_IGN;
     action.sa_flags = 0;
     sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
 }
 
 int tt_interrupt_signal(void)

@@ -4,7 +4,8 @@
 
 #include "base/error.h"
 
-/* Catches SIGINT and SIGTERM (a second one ends the process at once) and ignores SIGPIPE. */
+/* Catches SIGINT and SIGTERM (a second one ends the process at once). Ignores SIGPIPE and SIGXFSZ: a write that fails
+ * for a closed pipe or a limit on the size of files is an error like others, and is cleaned up after. */
 void tt_interrupt_catch(void);
 
 /* The signal that came, or 0. */

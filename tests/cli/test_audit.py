@@ -334,6 +334,17 @@ class Unwritable(AuditCase):
                      station="beta", before=[*UNSHARE, "sh", "-c", script, "sh"])
         self.assertEqual(self.audit("verify", kept)["first"], 0)
 
+    def test_a_limit_on_the_size_of_files(self):
+        """The signal that comes with it does not kill; where the record is cut off, the next one tells so."""
+        limited = ["bash", "-c", 'ulimit -f 1 && exec "$@"', "bash"]
+        self.good("audit", "verify", self.empty_trail())
+        while os.path.getsize(self.trail) < 700:
+            self.tt("pre-run", self.layout_at(2, name="done"), station="beta")
+        self.refused(8, ["EFBIG", "the key was not used"], "pre-run", self.layout_at(1), station="beta", before=limited)
+        self.assertEqual(os.path.getsize(self.trail), 1024)
+        self.tt("pre-run", self.layout_at(2, name="done"), station="beta")
+        self.assertEqual(self.audit("verify", self.trail)["recoveries"], 1)
+
     @needs_program("flock")
     def test_somebody_keeps_it_locked(self):
         """For a moment it is waited for."""

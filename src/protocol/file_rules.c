@@ -213,9 +213,11 @@ static bool link_stays_inside(const struct tt_file_set *files, const struct tt_e
             if ((size_t)written >= sizeof walk.done - used)
                 return false;
         }
-        /* On the way from "/" to the results folder an absolute link is outside for two components. */
-        bool on_the_way = absolute && tt_path_is_under(TT_TRAIN_RESULTS, walk.done);
-        if (!on_the_way && !tt_path_is_under(walk.done, TT_TRAIN_RESULTS))
+        /* On the way from "/" to the results folder an absolute link is outside for two components. Once it got there
+         * it may not leave again, not even to come back: the creator's folder of results has another way to it. */
+        bool inside = tt_path_is_under(walk.done, TT_TRAIN_RESULTS);
+        absolute = absolute && !inside;
+        if (!inside && !(absolute && tt_path_is_under(TT_TRAIN_RESULTS, walk.done)))
             return false;
         size_t index = tt_file_set_find(files, walk.done);
         const struct tt_entry *met = index < tt_file_set_count(files) ? tt_file_set_entry(files, index) : NULL;

@@ -143,25 +143,41 @@ static enum tt_status take_plain(void *user, const uint8_t *data, size_t length,
     return status == TT_OK ? tt_folder_output_data(unpacking->output, data, length, err) : status;
 }
 
+/* What an absolute target says below the results folder, which is two folders deep. That it leads there is known
+ * (results_check), but "//opt/./pht_results" and the like lead there, too. */
+static const char *below_results(const char *target)
+{
+    for (size_t depth = 0; depth < 2;) {
+        target += strspn(target, "/");
+        size_t length = strcspn(target, "/");
+        if (length == 2 && strncmp(target, "..", 2) == 0)
+            depth = 0;
+        else if (length != 1 || target[0] != '.')
+            depth++;
+        target += length;
+    }
+    target += strspn(target, "/");
+    return *target ? target : ".";
+}
+
 /* An absolute link among the results means a place in the image. Here it becomes the relative one that leads to the
  * same file of the folder. NULL when out of memory. */
 static char *relative_target(const struct tt_entry *entry)
 {
-    size_t root = strlen(TT_TRAIN_RESULTS) + 1;
-    const char *target = entry->link_target;
-    bool is_absolute = target[0] == '/' && tt_path_is_under(target + 1, TT_TRAIN_RESULTS);
-    struct tt_buffer text = TT_BUFFER_INIT(0);
-    enum tt_status status = TT_OK;
-    if (!is_absolute)
-        return strdup(target);
-    for (const char *slash = strchr(entry->path + root, '/'); status == TT_OK && slash; slash = strchr(slash + 1, '/'))
-        status = tt_buffer_append(&text, "../", 3, NULL);
-    const char *inside = strlen(target) > root + 1 ? target + 1 + root : ".";
-    if (status == TT_OK)
-        status = tt_buffer_append(&text, inside, strlen(inside), NULL);
-    if (status != TT_OK)
-        tt_buffer_clear(&text);
-    return (char *)text.data;
+    if (entry->link_target[0] != '/')
+        return strdup(entry->link_target);
+    const char *below = below_results(entry->link_target);
+    size_t ups = 0;
+    for (const char *slash = strchr(entry->path + strlen(TT_TRAIN_RESULTS) + 1, '/'); slash;
+         slash = strchr(slash + 1, '/'))
+        ups++;
+    char *text = malloc(3 * ups + strlen(below) + 1);
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < ups; i++)
+        memcpy(text + 3 * i, "../", 3);
+    memcpy(text + 3 * ups, below, strlen(below) + 1);
+    return text;
 }
 
 /* Adds the entry under its path below the results folder. */

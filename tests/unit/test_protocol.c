@@ -83,6 +83,10 @@ static void links_stay_inside_the_results(void)
     expect_link("opt/pht_results/z", "/opt", false);
     expect_link("opt/pht_results/z", "/opt/pht_results.so", false);
     expect_link("opt/pht_results/z", "/opt/pht_results/../pht_train", false);
+    expect_link("opt/pht_results/z", "//opt/./pht_results/a", true);
+    expect_link("opt/pht_results/z", "/opt/../opt/pht_results/a", true); /* never was inside */
+    expect_link("opt/pht_results/z", "/opt/pht_results/../pht_results/a", false);
+    expect_link("opt/pht_results/z", "a/b/up/../pht_results/a", false);
     /* By name this is the folder a; a kernel goes from the results folder one up. */
     expect_link("opt/pht_results/z", "a/b/up/..", false);
 }

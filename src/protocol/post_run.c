@@ -29,42 +29,28 @@ void post_run_clear(struct post_run *run)
     tt_stop_report_clear(&run->report);
 }
 
-static enum tt_status done_already(const struct post_run *run, struct tt_error *err)
-{
-    return tt_error_set(err, TT_WRONG_STOP,
-                        "station '%s' has done its stop on this train: its results are signed and encrypted (--again "
-                        "repeats the stop)",
-                        run->options->station);
-}
-
 /* Whether the record, together with the image's digest, says that pre-run was done and post-run was not. */
 static enum tt_status check_phase(struct post_run *run, const struct tt_state_record *record, struct tt_error *err)
 {
     const char *digest = tt_image_digest(run->visit.image);
     bool is_before = record->image_before && strcmp(record->image_before, digest) == 0;
     bool is_after = record->image_after && strcmp(record->image_after, digest) == 0;
-    switch (record->phase) {
-    case TT_STATE_NONE:
-        if (run->options->config_file)
-            return TT_OK;
+    bool is_done = record->phase == TT_STATE_DONE || (record->phase == TT_STATE_LEAVING && is_after);
+    if (record->phase == TT_STATE_NONE && !run->options->config_file)
         return tt_error_set(err, TT_WRONG_STOP,
                             "station '%s' has no record of a pre-run of this train; run pre-run first, or name the "
                             "configuration that was verified with --config FILE",
                             run->options->station);
-    case TT_STATE_ENTERING:
-        if (!is_before)
-            return TT_OK;
+    if (record->phase == TT_STATE_ENTERING && is_before)
         return tt_error_set(err, TT_WRONG_STOP,
                             "pre-run of this train at station '%s' did not come to its end; run it again",
                             run->options->station);
-    case TT_STATE_ENTERED:
-        return TT_OK;
-    case TT_STATE_LEAVING:
-        return is_after && !run->options->again ? done_already(run, err) : TT_OK;
-    case TT_STATE_DONE:
-        return run->options->again ? TT_OK : done_already(run, err);
-    }
-    return tt_error_set(err, TT_INTERNAL, "the record has an unknown phase");
+    if (is_done && !run->options->again)
+        return tt_error_set(err, TT_WRONG_STOP,
+                            "station '%s' has done its stop on this train: its results are signed and encrypted "
+                            "(--again repeats the stop)",
+                            run->options->station);
+    return TT_OK;
 }
 
 /* The verified configuration: --config, else the station's record. */

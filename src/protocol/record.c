@@ -117,22 +117,17 @@ static enum tt_status key_was_used(void *user, const struct tt_key_event *event,
     return record_use(user, event, err);
 }
 
-enum tt_status record_watch(struct tt_audit *audit, const struct tt_key_source *source, struct tt_private_key *key,
-                            struct tt_error *err)
+void record_watch(struct tt_audit *audit, const struct tt_key_source *source, struct tt_private_key *key,
+                  const char *fingerprint)
 {
-    char fingerprint[TT_FINGERPRINT_SIZE];
     struct tt_audit_fact facts[LIMIT];
     if (!audit)
-        return TT_OK;
-    enum tt_status status = tt_public_key_fingerprint(tt_private_key_public(key), fingerprint, err);
-    if (status != TT_OK)
-        return status;
+        return;
     size_t count = place_facts(source, facts);
     facts[count++] = TEXT("fingerprint", fingerprint);
     note(audit, facts, count);
     const struct tt_key_witness witness = {.used = key_was_used, .user = audit};
     tt_private_key_watch(key, &witness);
-    return TT_OK;
 }
 
 /* Decisions. */

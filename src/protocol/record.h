@@ -26,8 +26,8 @@ TT_MUST_USE enum tt_status record_trusted_by_train(struct tt_audit *audit, const
 TT_MUST_USE enum tt_status record_begin(struct tt_audit *audit, const struct tt_key_source *source,
                                         struct tt_error *err);
 /* Once it was: later records name the key, and each of its uses has a record of its own. `audit` must outlive it. */
-TT_MUST_USE enum tt_status record_watch(struct tt_audit *audit, const struct tt_key_source *source,
-                                        struct tt_private_key *key, struct tt_error *err);
+void record_watch(struct tt_audit *audit, const struct tt_key_source *source, struct tt_private_key *key,
+                  const char *fingerprint);
 
 /* A use of a key that is not a struct tt_private_key: what its witness does. TT_STORE: what came of it must not be
  * used.

@@ -14,13 +14,10 @@ enum tt_status token_open(const struct tt_key_source *source, struct tt_audit *a
     if (status != TT_OK)
         return status;
     const EVP_PKEY *held = tt_private_key_public(key);
-    status = tt_public_key_check(held, "the key in the token", err);
-    if (status == TT_OK)
-        status = tt_public_key_fingerprint(held, use->fingerprint, err);
-    if (status == TT_OK)
-        status = record_watch(audit, source, key, err);
+    status = tt_public_key_fingerprint(held, use->fingerprint, err);
     if (status != TT_OK)
         return status;
+    record_watch(audit, source, key, use->fingerprint);
     use->bits = tt_public_key_bits(held);
     if (expected && !tt_public_key_equal(expected, held)) {
         char named[TT_FINGERPRINT_SIZE];

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -174,6 +175,30 @@ static enum tt_status open_and_lock(struct tt_audit *audit, struct tt_error *err
     return status;
 }
 
+/* Closed files. */
+
+bool tt_audit_is_closed_name(const char *path, uint64_t number)
+{
+    char ending[24];
+    size_t wanted = (size_t)snprintf(ending, sizeof ending, ".%llu", (unsigned long long)number);
+    size_t length = strlen(path);
+    return length > wanted && strcmp(path + length - wanted, ending) == 0;
+}
+
+/* Whatever came after the last record of a closed file would break the chain: the next file goes on from there. Killed
+ * halfway, rotation leaves such a name on the file that goes on itself. */
+static bool is_closed(const struct tt_audit *audit, const struct audit_end *end)
+{
+    struct stat held;
+    struct stat next;
+    char current[NAME_MAX + 1];
+    if (!tt_audit_is_closed_name(audit->name, end->place.number))
+        return false;
+    snprintf(current, sizeof current, "%.*s", (int)(strrchr(audit->name, '.') - audit->name), audit->name);
+    return fstat(audit->file, &held) == 0 && fstatat(audit->folder, current, &next, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (held.st_dev != next.st_dev || held.st_ino != next.st_ino);
+}
+
 /* Appending. */
 
 /* Adds one line to *text and goes on to its place. */
@@ -228,6 +253,11 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
         status = open_and_lock(audit, err);
     if (status == TT_OK)
         status = audit_end_read(audit->file, audit->path, &end, err);
+    if (status == TT_OK && is_closed(audit, &end))
+        status = tt_error_set(err, TT_STORE,
+                              "%s was closed by rotation; name the file that the trail goes on in (the same name "
+                              "without the number)",
+                              audit->path);
     if (status == TT_OK && end.place.number < audit->last)
         status = tt_error_set(err, TT_STORE, "the audit trail %s lost records while it was in use", audit->path);
     bool is_new = status == TT_OK && end.size == 0;
@@ -316,6 +346,8 @@ static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_e
     if (status == TT_OK && (end.size == 0 || end.ruin > 0 || end.lacks_newline))
         return tt_error_set(err, TT_USAGE, "%s %s; there is nothing to rotate before the next record was written to it",
                             audit->path, end.size == 0 ? "is empty" : "ends with a record that was never finished");
+    if (status == TT_OK && is_closed(audit, &end))
+        return tt_error_set(err, TT_USAGE, "%s is closed already; the trail goes on beside it", audit->path);
     if (status != TT_OK)
         return status;
     char *old TT_CLEANUP(tt_free_cleanup) =

@@ -61,7 +61,10 @@ bool tt_audit_has_failed(const struct tt_audit *audit);
 
 /* Closes the trail, as PATH.NUMBER (of its last record), and starts a new one at its path, whose first record carries
  * that name and goes on in the chain. Whenever the process dies, the path leads to one of the two. *ret_old (the caller
- * frees) is where the old one is now. TT_USAGE when there is no trail, TT_STORE. */
+ * frees) is where the old one is now. TT_USAGE when there is no trail, or one that is closed already, TT_STORE. */
 TT_MUST_USE enum tt_status tt_audit_rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err);
+
+/* Whether this is the name that rotation gives a file whose last record has this number. */
+bool tt_audit_is_closed_name(const char *path, uint64_t number);
 
 #endif

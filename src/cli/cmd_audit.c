@@ -331,6 +331,11 @@ static enum tt_status sign_mark(const struct checkpoint_options *options, const 
     uint8_t digest[TT_SHA512_SIZE];
     uint8_t signature[TT_RSA_BYTES_MAX];
     size_t length = 0;
+    if (tt_audit_is_closed_name(path, mark->records))
+        return tt_error_set(err, TT_USAGE,
+                            "%s was closed by rotation, and the use of the key for its checkpoint would be recorded in "
+                            "it; sign one of the file that the trail goes on in, which covers it, or leave --key away",
+                            path);
     enum tt_status status = command_key_source(&options->key, &source, err);
     if (status == TT_OK)
         status = tt_audit_new(path, false, TT_AUDIT_FILE_ONLY, &audit, err);

@@ -494,6 +494,21 @@ class Verification(AuditCase):
         self.refused(4, ["continues", "which is not there", "--alone"], "audit", "verify", self.trail)
         self.good("audit", "verify", "--alone", self.trail)
 
+    def test_a_closed_file_stays_as_it_is(self):
+        """Whatever was written behind its last record, the next file would not follow on."""
+        old = self.audit("rotate", self.trail)["old_file"]
+        folder = os.path.dirname(old)
+        key = ("--key", tokens().uri("creator"), "--module", tokens().module)
+        self.refused(2, ["was closed by rotation", "leave --key away"], "audit", "checkpoint", *key, old,
+                     untouched=[folder])
+        self.refused(2, "is closed already", "audit", "rotate", old, untouched=[folder])
+        self.refused(8, ["was closed by rotation", "the key was not used"], "pre-run", "--audit", old,
+                     self.layout_at(1, name="same"), station="beta", untouched=[folder])
+        self.good("audit", "checkpoint", old)
+        self.good("audit", "verify", self.trail)
+        away = shutil.move(old, self.work)
+        self.refused(2, "was closed by rotation", "audit", "checkpoint", *key, away)
+
 
 class Showing(AuditCase):
     def test_filters(self):

@@ -8,7 +8,7 @@ enum {
     MAGIC = 257,
     PREFIX = 345,
     STAR_PREFIX_SIZE = 131,
-    GNU_TIMES_SIZE = 24,
+    NUMBER_SIZE = 12,
     GNU_PIECES = 386,
     GNU_REAL_SIZE = 483,
     TRAILER = 508
@@ -39,16 +39,30 @@ bool tt_tar_has_overlay(const void *headers, size_t length)
     return false;
 }
 
+/* Blanks, octal digits, and blanks or zeros to the end: some programs pass over zeros that come first, some take signs
+ * or stop at what is no digit. */
+static bool is_octal(const uint8_t *field)
+{
+    size_t i = 0;
+    while (i < NUMBER_SIZE && field[i] == ' ')
+        i++;
+    while (i < NUMBER_SIZE && field[i] >= '0' && field[i] <= '7')
+        i++;
+    while (i < NUMBER_SIZE && (field[i] == ' ' || field[i] == '\0'))
+        i++;
+    return i == NUMBER_SIZE;
+}
+
 /* Octal digits, or UINT64_MAX: other forms stand for sizes that no header has, and few sparse files. */
 static uint64_t octal(const uint8_t *field)
 {
     uint64_t value = 0;
     size_t i = 0;
-    while (i < 12 && field[i] == ' ')
+    while (i < NUMBER_SIZE && field[i] == ' ')
         i++;
-    for (; i < 12 && field[i] >= '0' && field[i] <= '7'; i++)
+    for (; i < NUMBER_SIZE && field[i] >= '0' && field[i] <= '7'; i++)
         value = value * 8 + (uint64_t)(field[i] - '0');
-    return i == 12 || field[i] == '\0' || field[i] == ' ' ? value : UINT64_MAX;
+    return is_octal(field) ? value : UINT64_MAX;
 }
 
 struct record {
@@ -83,16 +97,27 @@ static bool key_is(const struct record *record, const char *key)
     return record->key_length == strlen(key) && memcmp(record->key, key, record->key_length) == 0;
 }
 
+static bool is_decimal(const struct record *record)
+{
+    size_t digits = 0;
+    while (digits < record->value_length && record->value[digits] >= '0' && record->value[digits] <= '9')
+        digits++;
+    return digits > 0 && digits == record->value_length;
+}
+
 static enum tt_status check_record(const struct record *record, bool global, bool sparse, struct tt_error *err)
 {
     static const char pieces[] = "GNU.sparse.";
     bool holes = record->key_length >= strlen(pieces) && memcmp(record->key, pieces, strlen(pieces)) == 0;
-    bool name = key_is(record, "path") || key_is(record, "linkpath");
+    bool name = key_is(record, "path") || key_is(record, "linkpath") || key_is(record, "GNU.sparse.name");
     bool size = key_is(record, "size");
     if (global && (name || size || holes))
         return doubt("a global pax header changes every entry", err);
-    if (name && memchr(record->value, '\0', record->value_length))
-        return doubt("a name has a NUL", err);
+    if (name && (record->value_length == 0 || memchr(record->value, '\0', record->value_length)))
+        return doubt("a name is empty or has a NUL", err);
+    /* Without digits it is 0 for some, and no size at all for others, who take the header's. */
+    if (size && !is_decimal(record))
+        return doubt("a size is no number", err);
     if ((holes && !sparse) || key_is(record, "SUN.holesdata") || key_is(record, "SCHILY.realsize"))
         return doubt("a file is said to be sparse", err);
     return size && sparse ? doubt("a sparse file has two sizes", err) : TT_OK;
@@ -110,11 +135,24 @@ static enum tt_status check_pax(const char *body, size_t length, bool global, bo
     return status;
 }
 
+/* What sort of entry it is: of the letters that writers of their own took, each reader knows others. A file whose name
+ * ends with a slash is a folder to some, in a header without a type to all. */
+static enum tt_status check_type(const uint8_t *block, bool is_plain, bool is_folder, struct tt_error *err)
+{
+    uint8_t type = block[TYPE];
+    if (type != '\0' && !strchr("0123456S", type))
+        return doubt("an entry is of no known type", err);
+    bool says_folder = type == '5' || (type == '\0' && is_plain && is_folder);
+    return is_folder == says_folder ? TT_OK : doubt("a file has the name of a folder", err);
+}
+
 /* GNU's headers have times where POSIX has the name's beginning; Go takes what is no number for a name all the same. */
 static enum tt_status check_block(const uint8_t *block, bool sparse, struct tt_error *err)
 {
     const uint8_t *prefix = block + PREFIX;
     bool binary = prefix[0] & 0x80;
+    if (!(block[SIZE] & 0x80) && !is_octal(block + SIZE))
+        return doubt("a size is no number", err);
     if (memcmp(block + MAGIC, "ustar", 5) != 0)
         return TT_OK;
     if (memcmp(block + MAGIC, "ustar", 6) == 0) {
@@ -125,9 +163,8 @@ static enum tt_status check_block(const uint8_t *block, bool sparse, struct tt_e
         return doubt("a header is of no known form", err);
     if (!sparse && (block[TYPE] == 'S' || block[GNU_PIECES] || block[GNU_REAL_SIZE]))
         return doubt("a file is said to be sparse", err);
-    for (size_t i = 0; i < GNU_TIMES_SIZE && !binary; i++)
-        if (prefix[i] != '\0' && prefix[i] != ' ' && (prefix[i] < '0' || prefix[i] > '7'))
-            return doubt("a header of GNU's form has a name in two parts", err);
+    if (!binary && (!is_octal(prefix) || !is_octal(prefix + NUMBER_SIZE)))
+        return doubt("a header of GNU's form has a name in two parts", err);
     return TT_OK;
 }
 
@@ -143,7 +180,7 @@ static enum tt_status check_stored(const uint8_t *block, size_t after, bool pax,
     return TT_OK;
 }
 
-enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, int64_t stored, struct tt_error *err)
+enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, bool is_folder, int64_t stored, struct tt_error *err)
 {
     bool pax = false;
     bool gnu = false;
@@ -153,6 +190,8 @@ enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, int64_t store
         uint64_t size = octal(headers + SIZE);
         if (size > length - TT_TAR_BLOCK || (gnu && !is_gnu) || pax)
             return doubt("an entry has extended headers of several kinds", err);
+        if (is_gnu && (size == 0 || headers[TT_TAR_BLOCK] == '\0'))
+            return doubt("a name is empty or has a NUL", err);
         enum tt_status status = TT_OK;
         if (!is_gnu)
             status = check_pax((const char *)headers + TT_TAR_BLOCK, (size_t)size, !is_pax, stored >= 0, err);
@@ -166,6 +205,8 @@ enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, int64_t store
     }
     if (length < TT_TAR_BLOCK || (length > TT_TAR_BLOCK && stored < 0))
         return doubt("an entry has headers of an unknown kind", err);
-    enum tt_status status = check_block(headers, stored >= 0, err);
+    enum tt_status status = check_type(headers, !pax && !gnu, is_folder, err);
+    if (status == TT_OK)
+        status = check_block(headers, stored >= 0, err);
     return status == TT_OK && stored >= 0 ? check_stored(headers, length - TT_TAR_BLOCK, pax, stored, err) : status;
 }

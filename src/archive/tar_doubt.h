@@ -13,9 +13,11 @@
 
 enum { TT_TAR_BLOCK = 512 };
 
-/* `headers` are all blocks of an entry in front of its content; `stored` is how many bytes the pieces of a sparse file
- * have, -1 for one that was not understood as sparse. TT_MALFORMED says what is in doubt. */
-TT_MUST_USE enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, int64_t stored, struct tt_error *err);
+/* `headers` are all blocks of an entry in front of its content; `is_folder` is whether it was understood as one, and
+ * `stored` how many bytes the pieces of a sparse file have, -1 for one that was not understood as sparse. TT_MALFORMED
+ * says what is in doubt. */
+TT_MUST_USE enum tt_status tt_tar_doubt(const uint8_t *headers, size_t length, bool is_folder, int64_t stored,
+                                        struct tt_error *err);
 
 /* Whether Unicode's invisible tag characters (U+E0000 to U+E007F) are in the headers: the conversion to ASCII that
  * libarchive tries on names drops them without a word. */

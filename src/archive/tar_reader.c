@@ -316,7 +316,7 @@ static enum tt_status check_headers(struct tt_tar_reader *reader, struct archive
     if (tags && !tt_tar_has_tags(entry->path, strlen(entry->path)) &&
         !(entry->link_target && tt_tar_has_tags(entry->link_target, strlen(entry->link_target))))
         return tt_error_set(err, TT_MALFORMED, "the name of '%.300s' has more characters, invisible ones", entry->path);
-    return tt_tar_doubt(headers->data, headers->length, stored, err);
+    return tt_tar_doubt(headers->data, headers->length, entry->type == TT_ENTRY_FOLDER, stored, err);
 }
 
 /* In the C locale libarchive converts no name but ASCII, warns, and leaves the name as it is; in others it would

@@ -84,6 +84,7 @@ struct header {
     char type;
     uint64_t size;
     const char *uid;
+    const char *digits; /* 12 bytes in the place of `size` */
 };
 
 static void add_block(struct tt_buffer *archive, const struct header *header)
@@ -96,7 +97,7 @@ static void add_block(struct tt_buffer *archive, const struct header *header)
     memcpy(block + 116, "0000000", 8);
     char number[24];
     snprintf(number, sizeof number, "%011llo", (unsigned long long)header->size);
-    memcpy(block + 124, number, 11);
+    memcpy(block + 124, header->digits ? header->digits : number, 12);
     memcpy(block + 136, "14631463146", 11);
     block[156] = (uint8_t)header->type;
     if (header->link)
@@ -225,8 +226,22 @@ static void test_hidden_names(void)
     malformed("two parts",
               &(struct header){.name = "x.py", .prefix = "opt/pht_train", .type = '0', .magic = "ustar  "});
     malformed("two parts", &(struct header){.name = "x.py", .prefix = "0/../opt", .type = '0', .magic = "ustar  "});
+    malformed(
+        "two parts",
+        &(struct header){.name = "x.py", .prefix = "1 1111111111 11111111111/../usr", .type = '0', .magic = "ustar  "});
     malformed("no known form",
               &(struct header){.name = "x.py", .prefix = "elsewhere", .type = '0', .magic = "ustarX00"});
+    malformed("name of a folder", &(struct header){.name = "opt/", .type = '0'});
+    malformed("no known type", &(struct header){.name = "opt/", .type = '7'});
+    malformed("no known type", &(struct header){.name = "x.py", .type = 'Z'});
+    for (int i = 0; i < 2; i++) {
+        struct tt_buffer archive TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+        add_block(&archive, &(struct header){.name = "x", .type = 'L', .size = (uint64_t)i, .magic = "ustar  "});
+        add_padded(&archive, "", (size_t)i);
+        add_block(&archive, &(struct header){.name = "usr/bin", .type = '5', .magic = "ustar  "});
+        add_end(&archive);
+        expect_malformed(&archive, "name is empty");
+    }
     static const char kinds[][2] = {"xg", "xL", "xK", "Lx", "Kx", "Lg", "xx", "Xx"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         struct tt_buffer archive TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
@@ -239,6 +254,71 @@ static void test_hidden_names(void)
         add_block(&archive, &(struct header){.name = "opt/pht_train/x.py", .type = '0'});
         add_end(&archive);
         expect_malformed(&archive, "");
+    }
+}
+
+/* Whoever reads another size finds other entries behind it: what is a file's content to one hides a file from another,
+ * whose header lies in there. */
+static void test_hidden_entries(void)
+{
+    static const struct {
+        const char *pax; /* NULL: the header says it */
+        char digits[16];
+    } cases[] = {
+        {NULL, "\0000000001000"}, {NULL, "0\00000001000"},  {NULL, "\t0000001000"},   {NULL, "0000000x1000"},
+        {NULL, "0 0000001000"},   {"", "00000001000"},      {"+512", "00000000000"},  {"-0", "00000001000"},
+        {" 512", "00000000000"},  {"512.5", "00000000000"}, {"0x200", "00000000000"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tt_buffer archive TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+        if (cases[i].pax)
+            add_pax(&archive, "size", cases[i].pax, NULL);
+        add_block(&archive, &(struct header){.name = "opt/pht_results/a", .type = '0', .digits = cases[i].digits});
+        add_block(&archive, &(struct header){.name = "opt/pht_results/b", .type = '0', .size = 2 * BLOCK});
+        add_block(&archive, &(struct header){.name = "usr/bin/python3", .type = '0'});
+        add_block(&archive, &(struct header){.name = "usr/bin/perl", .type = '0'});
+        add_end(&archive);
+        expect_malformed(&archive, "size is no number");
+    }
+    struct tt_buffer archive TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+    static const char good[][16] = {"       1000 ", "1000\0\0\0\0\0\0\0\0", "000000001000",
+                                    "\x80\0\0\0\0\0\0\0\0\0\2\0"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        size_t count = 0;
+        archive.length = 0;
+        add_block(&archive, &(struct header){.name = "a", .type = '0', .digits = good[i]});
+        add_padded(&archive, "content", 7);
+        add_end(&archive);
+        CU_ASSERT_EQUAL(walk(&archive, archive.length, false, true, &count, NULL), TT_OK);
+        CU_ASSERT_EQUAL(count, 1);
+    }
+}
+
+/* A sparse file's name that ends for one program where another one reads on, and goes elsewhere from there. */
+static void test_sparse_names(void)
+{
+    static const char names[][64] = {"opt/pht_results/a", "opt/pht_results/a\0/../../../usr/bin/python3", ""};
+    static const size_t lengths[] = {17, 43, 0};
+    for (size_t i = 0; i < 3; i++) {
+        struct tt_buffer archive TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
+        char body[256];
+        int start = snprintf(body, sizeof body,
+                             "22 GNU.sparse.size=10\n26 GNU.sparse.numblocks=1\n"
+                             "22 GNU.sparse.map=0,5\n%zu GNU.sparse.name=",
+                             lengths[i] + 20);
+        memcpy(body + start, names[i], lengths[i]);
+        size_t length = (size_t)start + lengths[i];
+        body[length++] = '\n';
+        add_block(&archive, &(struct header){.name = "pax", .type = 'x', .size = length});
+        add_padded(&archive, body, length);
+        add_block(&archive, &(struct header){.name = "x", .type = '0', .size = 5});
+        add_padded(&archive, "12345", 5);
+        add_end(&archive);
+        size_t count = 0;
+        if (i > 0)
+            expect_malformed(&archive, "name is empty or has a NUL");
+        else
+            CU_ASSERT_EQUAL(walk(&archive, archive.length, false, true, &count, NULL), TT_OK);
     }
 }
 
@@ -654,6 +734,8 @@ int main(void)
         {"names and numbers that are refused", test_refused_headers},
         {"what tools read in different ways is refused", test_ambiguous},
         {"names that only some tools would see", test_hidden_names},
+        {"entries that only some tools would see", test_hidden_entries},
+        {"names of sparse files", test_sparse_names},
         {"a source's error comes back as it was", test_source_fails},
         {"a sink's error comes back as it was", test_sink_fails},
     };

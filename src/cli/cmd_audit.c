@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "audit/checkpoint.h"
 #include "audit/trail.h"
@@ -359,6 +360,21 @@ static enum tt_status sign_mark(const struct checkpoint_options *options, const 
     return status == TT_OK ? record_decision(audit, NULL, err) : record_failure(audit, status, err);
 }
 
+/* A name that was mistyped, that of the trail above all, must not cost what it leads to; a device is everybody's. */
+static enum tt_status check_replaced(const char *path, struct tt_error *err)
+{
+    struct stat facts;
+    struct tt_checkpoint old;
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
+    if (lstat(path, &facts) != 0 || (S_ISREG(facts.st_mode) && facts.st_size == 0))
+        return TT_OK;
+    if (!S_ISREG(facts.st_mode) || tt_file_read(AT_FDCWD, path, CHECKPOINT_LIMIT, &text, NULL) != TT_OK ||
+        tt_checkpoint_parse(text.data, text.length, path, NULL, &old, NULL) != TT_OK)
+        return tt_error_set(err, TT_USAGE, "%s is there and is no checkpoint, so it is not replaced; name another file",
+                            path);
+    return TT_OK;
+}
+
 static enum tt_status write_checkpoint(const char *path, const struct tt_buffer *text, struct tt_error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -406,6 +422,8 @@ static enum tt_status checkpoint(struct output *output, const struct checkpoint_
         status = tt_trail_read(path, &how, &report, err);
     if (status == TT_OK && report.first == 0)
         status = tt_error_set(err, TT_USAGE, "%s has no record yet, so there is nothing to vouch for", path);
+    if (status == TT_OK && options->file)
+        status = check_replaced(options->file, err);
     if (status == TT_OK && options->key.key)
         status = sign_mark(options, path, &report.last, &use, &text, err);
     else if (status == TT_OK)
@@ -427,7 +445,7 @@ static enum tt_status run_checkpoint(struct output *output, int argc, char **arg
         0};
     struct checkpoint_options options = {.key = KEY_OPTIONS_INIT};
     const struct cli_option own[] = {
-        {"output", 'o', CLI_TEXT, &options.file, "FILE", "write to a file, which is replaced"},
+        {"output", 'o', CLI_TEXT, &options.file, "FILE", "write to a file; a checkpoint there is replaced"},
         KEY_OPTION_ROWS(options.key),
         {"alone", 0, CLI_FLAG, &options.alone, NULL, "this file only, not those that it continues"},
         {0}};

@@ -479,6 +479,16 @@ class Verification(AuditCase):
         self.audit("checkpoint", *key, self.trail)
         self.refused(8, "cannot be opened", "audit", "checkpoint", "-o", f"{self.work}/missing/x", self.trail)
 
+    def test_a_checkpoint_replaces_checkpoints_only(self):
+        os.symlink(self.checkpoint, f"{self.work}/link")
+        os.mkfifo(f"{self.home}/fifo")
+        before = self.records()
+        for place in (self.trail, f"{self.work}/link", f"{self.home}/fifo", self.work):
+            with self.subTest(place):
+                self.refused(2, "no checkpoint, so it is not replaced", "audit", "checkpoint", "-o", place, self.trail)
+        self.assertEqual(self.records(), before)
+        self.good("audit", "checkpoint", "-o", self.checkpoint, self.trail)
+
     def test_rotation(self):
         self.refused(2, "there is no audit trail", "audit", "rotate", f"{self.work}/none")
         old = self.audit("rotate", self.trail)["old_file"]

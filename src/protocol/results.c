@@ -174,9 +174,10 @@ static char *relative_target(const struct tt_entry *entry)
     char *text = malloc(3 * ups + strlen(below) + 1);
     if (!text)
         return NULL;
-    for (size_t i = 0; i < ups; i++)
-        memcpy(text + 3 * i, "../", 3);
-    memcpy(text + 3 * ups, below, strlen(below) + 1);
+    char *end = text;
+    for (; ups > 0; ups--)
+        end = stpcpy(end, "../");
+    (void)stpcpy(end, below);
     return text;
 }
 

@@ -243,6 +243,23 @@ static enum tt_status sync_trail(const struct tt_audit *audit, bool is_new, stru
     return TT_OK;
 }
 
+/* The lines of `text`: the last one is of `event`, others prepared for it. */
+static enum tt_status send_copies(struct tt_audit *audit, const struct tt_buffer *text, const char *preparation,
+                                  const char *event, struct tt_error *err)
+{
+    const char *line = (const char *)text->data;
+    const char *end = line + text->length;
+    enum tt_status status = TT_OK;
+    while (status == TT_OK && line < end) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        size_t length = (size_t)(newline - line);
+        if (length > 0) /* the end of a line before it is none */
+            status = audit_channel_send(&audit->channel, newline + 1 == end ? event : preparation, line, length, err);
+        line = newline + 1;
+    }
+    return status;
+}
+
 static enum tt_status append(struct tt_audit *audit, const char *event, const struct tt_audit_fact *facts, size_t count,
                              struct tt_error *err)
 {
@@ -266,7 +283,6 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
                audit->path);
     if (status == TT_OK)
         status = add_preparation(audit, &end, &text, err);
-    size_t start = text.length;
     if (status == TT_OK)
         status = add_line(audit, &end.place, event, facts, count, &text, err);
     if (status == TT_OK)
@@ -277,8 +293,7 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
         audit->last = end.place.number;
     let_go(audit);
     if (status == TT_OK)
-        status =
-            audit_channel_send(&audit->channel, event, (const char *)text.data + start, text.length - start - 1, err);
+        status = send_copies(audit, &text, is_new ? AUDIT_FIRST_EVENT : AUDIT_RECOVERY_EVENT, event, err);
     return status;
 }
 
@@ -298,17 +313,16 @@ enum tt_status tt_audit_write(struct tt_audit *audit, const char *event, const s
 
 /* Rotating. */
 
-/* The new trail's file, under another name as yet. */
+/* The new trail's file, under another name as yet. *text gets its record. */
 static enum tt_status write_successor(const struct tt_audit *audit, const struct audit_end *end, const char *fresh,
-                                      const char *old_name, struct tt_error *err)
+                                      const char *old_name, struct tt_buffer *text, struct tt_error *err)
 {
     char hash[AUDIT_HASH_SIZE];
-    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
     struct audit_place place = end->place;
     audit_hash_text(place.hash, hash);
     const struct tt_audit_fact facts[] = {{.name = "continues", .kind = TT_AUDIT_TEXT, .text = old_name},
                                           {.name = "continues_hash", .kind = TT_AUDIT_TEXT, .text = hash}};
-    enum tt_status status = add_line(audit, &place, AUDIT_FIRST_EVENT, facts, 2, &text, err);
+    enum tt_status status = add_line(audit, &place, AUDIT_FIRST_EVENT, facts, 2, text, err);
     if (status != TT_OK)
         return status;
     unlinkat(audit->folder, fresh, 0); /* left by a killed one; others wait for our lock */
@@ -316,7 +330,7 @@ static enum tt_status write_successor(const struct tt_audit *audit, const struct
         openat(audit->folder, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (file < 0)
         return tt_error_errno(err, TT_STORE, "cannot make a new audit trail beside %s", audit->path);
-    status = tt_file_write_all(file, text.data, text.length, audit->path, err);
+    status = tt_file_write_all(file, text->data, text->length, audit->path, err);
     if (status == TT_OK && fsync(file) != 0)
         status = tt_error_errno(err, TT_STORE, "cannot write the audit trail %s to disk", audit->path);
     return status;
@@ -342,6 +356,8 @@ static enum tt_status swap(const struct tt_audit *audit, const char *fresh, cons
 static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err)
 {
     struct audit_end end;
+    struct tt_error said = TT_ERROR_INIT;
+    struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = TT_BUFFER_INIT(0);
     enum tt_status status = audit_end_read(audit->file, audit->path, &end, err);
     if (status == TT_OK && (end.size == 0 || end.ruin > 0 || end.lacks_newline))
         return tt_error_set(err, TT_USAGE, "%s %s; there is nothing to rotate before the next record was written to it",
@@ -357,14 +373,17 @@ static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_e
         return tt_error_memory(err);
     const char *slash = strrchr(old, '/');
     const char *old_name = slash ? slash + 1 : old;
-    status = write_successor(audit, &end, fresh, old_name, err);
+    status = write_successor(audit, &end, fresh, old_name, &text, err);
     if (status == TT_OK)
         status = swap(audit, fresh, old_name, err);
-    if (status != TT_OK)
+    if (status != TT_OK) {
         unlinkat(audit->folder, fresh, 0);
-    if (status == TT_OK)
-        *ret_old = TT_TAKE(old);
-    return status;
+        return status;
+    }
+    if (send_copies(audit, &text, AUDIT_FIRST_EVENT, AUDIT_FIRST_EVENT, &said) != TT_OK)
+        tt_log(TT_LOG_WARNING, "the audit trail is rotated, but that has no copy: %s", said.message);
+    *ret_old = TT_TAKE(old);
+    return TT_OK;
 }
 
 enum tt_status tt_audit_rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err)
@@ -372,7 +391,9 @@ enum tt_status tt_audit_rotate(struct tt_audit *audit, char **ret_old, struct tt
     struct stat facts;
     if (stat(audit->path, &facts) != 0)
         return tt_error_errno(err, errno == ENOENT ? TT_USAGE : TT_STORE, "there is no audit trail %s", audit->path);
-    enum tt_status status = open_and_lock(audit, err);
+    enum tt_status status = audit_channel_open(&audit->channel, err);
+    if (status == TT_OK)
+        status = open_and_lock(audit, err);
     if (status == TT_OK)
         status = rotate(audit, ret_old, err);
     let_go(audit);

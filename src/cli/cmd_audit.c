@@ -23,6 +23,13 @@ static enum tt_status find_trail(const char *operand, char **ret_path, struct tt
     return audit_path(operand, NULL, ret_path, &make_folder, err);
 }
 
+/* To write to it, with copies where all commands make them (TRAINTOKEN_AUDIT_LOG). */
+static enum tt_status open_trail(const char *path, struct tt_audit **ret_audit, struct tt_error *err)
+{
+    const struct audit_options options = {.file = path};
+    return audit_open(&options, NULL, ret_audit, err);
+}
+
 static const char *member(const cJSON *json, const char *name)
 {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
@@ -339,7 +346,7 @@ static enum tt_status sign_mark(const struct checkpoint_options *options, const 
                             path);
     enum tt_status status = command_key_source(&options->key, &source, err);
     if (status == TT_OK)
-        status = tt_audit_new(path, false, TT_AUDIT_FILE_ONLY, &audit, err);
+        status = open_trail(path, &audit, err);
     if (status != TT_OK)
         return status;
     record_command(audit, "audit checkpoint", NULL, NULL);
@@ -481,7 +488,7 @@ static enum tt_status run_rotate(struct output *output, int argc, char **argv, s
         return status;
     status = find_trail(operand, &path, err);
     if (status == TT_OK)
-        status = tt_audit_new(path, false, TT_AUDIT_FILE_ONLY, &audit, err);
+        status = open_trail(path, &audit, err);
     if (status == TT_OK)
         status = tt_audit_rotate(audit, &old, err);
     if (status != TT_OK)

@@ -563,11 +563,17 @@ class Copies(AuditCase):
             self.good("pre-run", layout, station="beta", env=env | {"TRAINTOKEN_AUDIT_LOG": "journald"})
             with open(self.trail, encoding="utf-8") as stream:
                 lines = stream.read().splitlines()
-            for line in lines[1:]:
+            for line in lines:
                 got = dict(part.split("=", 1) for part in journal.recv(1 << 17).decode().splitlines())
                 self.assertEqual(got["MESSAGE"], line)
                 self.assertEqual(got["SYSLOG_IDENTIFIER"], "traintoken")
                 self.assertEqual(got["TRAINTOKEN_EVENT"], json.loads(line)["event"])
+            key = ("--key", tokens().uri("creator"), "--module", tokens().module)
+            env["TRAINTOKEN_AUDIT_LOG"] = "journald"
+            self.good("audit", "checkpoint", *key, self.trail, env=env)
+            self.good("audit", "rotate", self.trail, env=env)
+            got = [journal.recv(1 << 17).decode().splitlines()[3] for _ in range(4)]
+            self.assertEqual(got, [f"TRAINTOKEN_EVENT={event}" for event in ("begin", "key", "decision", "trail")])
 
     @needs_mounts
     def test_syslog(self):
@@ -588,7 +594,7 @@ class Copies(AuditCase):
             self.good("pre-run", "--audit-log", "syslog", layout, station="beta", before=inside)
             with open(self.trail, encoding="utf-8") as stream:
                 lines = stream.read().splitlines()
-            for line in lines[1:]:
+            for line in lines:
                 got = log.recv(1 << 17).decode().rstrip("\0\n")
                 self.assertTrue(got.endswith(line), got)
                 self.assertRegex(got, r"^<85>.*traintoken\[\d+\]: ")

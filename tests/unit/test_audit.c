@@ -630,6 +630,21 @@ static void hostile_continuations(void)
 
 /* --- copies --- */
 
+/* The next datagram is this record, whole. */
+static void journal_has(int journal, const char *event, unsigned number, const char *words)
+{
+    char got[4096];
+    char wanted[128];
+    ssize_t length = recv(journal, got, sizeof got - 1, MSG_DONTWAIT);
+    CU_ASSERT_FATAL(length > 0);
+    got[length] = '\0';
+    snprintf(wanted, sizeof wanted, "TRAINTOKEN_EVENT=%s\nMESSAGE={\"number\":%u,", event, number);
+    CU_ASSERT_PTR_NOT_NULL(strstr(got, "SYSLOG_IDENTIFIER=traintoken\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(got, wanted));
+    CU_ASSERT_PTR_NOT_NULL(strstr(got, words));
+    CU_ASSERT_STRING_EQUAL(got + length - 2, "}\n");
+}
+
 static void journald_gets_a_copy(void)
 {
     begin_test();
@@ -646,14 +661,15 @@ static void journald_gets_a_copy(void)
     CU_ASSERT_EQUAL_FATAL(bind(journal, (struct sockaddr *)&address, sizeof address), 0);
     const struct tt_audit_fact fact = text_fact("what", "two\nlines");
     CU_ASSERT_EQUAL(tt_audit_write(audit, "key", &fact, 1, NULL), TT_OK);
-    char got[4096];
-    ssize_t length = recv(journal, got, sizeof got - 1, 0);
-    CU_ASSERT_FATAL(length > 0);
-    got[length] = '\0';
-    CU_ASSERT_PTR_NOT_NULL(strstr(got, "SYSLOG_IDENTIFIER=traintoken\n"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(got, "TRAINTOKEN_EVENT=key\nMESSAGE={\"number\":2,"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(got, "two\\\\x0alines"));
-    CU_ASSERT_EQUAL(got[length - 1], '\n');
+    journal_has(journal, "trail", 1, "");
+    journal_has(journal, "key", 2, "two\\\\x0alines");
+    append_file(trail, "{\"num", 6);
+    CU_ASSERT_EQUAL(tt_audit_write(audit, "end", NULL, 0, NULL), TT_OK);
+    journal_has(journal, "recovered", 3, "\"ruined_bytes\":6");
+    journal_has(journal, "end", 4, "");
+    char *old TT_CLEANUP(tt_free_cleanup) = NULL;
+    CU_ASSERT_EQUAL(tt_audit_rotate(audit, &old, NULL), TT_OK);
+    journal_has(journal, "trail", 5, "\"continues\":\"audit.jsonl.4\"");
     unsetenv("TRAINTOKEN_JOURNAL");
     end_test();
 }

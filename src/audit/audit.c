@@ -353,6 +353,14 @@ static enum tt_status swap(const struct tt_audit *audit, const char *fresh, cons
     return TT_OK;
 }
 
+/* What the successor's record says as it is. */
+static bool can_be_recorded(const char *name)
+{
+    char printable[NAME_MAX + 1];
+    tt_text_printable(name, printable, sizeof printable);
+    return strcmp(name, printable) == 0;
+}
+
 static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_error *err)
 {
     struct audit_end end;
@@ -373,6 +381,11 @@ static enum tt_status rotate(struct tt_audit *audit, char **ret_old, struct tt_e
         return tt_error_memory(err);
     const char *slash = strrchr(old, '/');
     const char *old_name = slash ? slash + 1 : old;
+    if (!can_be_recorded(old_name))
+        return tt_error_set(err, TT_USAGE,
+                            "the name of %s has characters that a record cannot tell, or is too long, so that nothing "
+                            "would lead to the old file; rename it (mv) and rotate again",
+                            audit->path);
     status = write_successor(audit, &end, fresh, old_name, &text, err);
     if (status == TT_OK)
         status = swap(audit, fresh, old_name, err);

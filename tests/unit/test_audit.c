@@ -612,6 +612,21 @@ static void nothing_to_rotate(void)
     end_test();
 }
 
+/* Its record could not lead back to the old file. */
+static void a_name_that_cannot_be_told(void)
+{
+    begin_test();
+    char *old = NULL;
+    struct tt_error err = TT_ERROR_INIT;
+    strcat(trail, "\n");
+    write_some(1);
+    struct tt_audit *audit TT_CLEANUP(tt_audit_free_cleanup) = open_trail();
+    CU_ASSERT_EQUAL(tt_audit_rotate(audit, &old, &err), TT_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "characters that a record cannot tell"));
+    (void)verified();
+    end_test();
+}
+
 static void hostile_continuations(void)
 {
     begin_test();
@@ -737,6 +752,7 @@ int main(void)
         {"rotation keeps the chain", rotation_keeps_the_chain},
         {"rotation that was killed", rotation_that_was_killed},
         {"nothing to rotate", nothing_to_rotate},
+        {"a name that cannot be told", a_name_that_cannot_be_told},
         {"hostile continuations", hostile_continuations},
         {"journald gets a copy", journald_gets_a_copy},
         {"copies have names", copies_have_names},

@@ -353,7 +353,14 @@ static enum tt_status put_value(struct tt_buffer *text, const cJSON *value, bool
     return tt_buffer_append(text, "true", 4, err);
 }
 
-/* The order of variables means nothing where each name is there once. */
+/* Where each name is there once, the order of variables means nothing, nor do those that Podman adds. As the second of
+ * its name, each of them could change what the first one says. */
+static enum tt_status put_variables(struct tt_buffer *text, const cJSON *list, struct tt_error *err)
+{
+    bool twins = has_twins(list);
+    return put_children(text, list, twins ? NULL : by_text, twins ? NULL : is_podmans, false, err);
+}
+
 static enum tt_status put_setting(struct tt_buffer *text, const char *name, const cJSON *value, struct tt_error *err)
 {
     bool no_folder = strcmp(name, "WorkingDir") == 0 && cJSON_IsString(value) && strcmp(value->valuestring, "/") == 0;
@@ -363,7 +370,7 @@ static enum tt_status put_setting(struct tt_buffer *text, const char *name, cons
     if (status != TT_OK)
         return status;
     if (strcmp(name, "Env") == 0)
-        return put_children(text, value, has_twins(value) ? NULL : by_text, is_podmans, false, err);
+        return put_variables(text, value, err);
     return put_value(text, value, strcmp(name, "Healthcheck") == 0, err);
 }
 

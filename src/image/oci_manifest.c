@@ -41,17 +41,30 @@ enum tt_status oci_manifest_parse(const cJSON *root, struct oci_manifest *manife
     return TT_OK;
 }
 
+/* What is read of a configuration, here and where images' settings are compared. */
+static enum tt_status check_config_names(const cJSON *config, const cJSON *rootfs, struct tt_error *err)
+{
+    static const char what[] = "the image's configuration";
+    static const char *const names[] = {"rootfs", "config", "architecture", "os", "variant", NULL};
+    static const char *const lists[] = {"type", "diff_ids", NULL};
+    static const char *const settings[] = {
+        "Cmd",   "Entrypoint", "Env",         "ExposedPorts", "Healthcheck", "Labels",     "OnBuild",
+        "Shell", "StopSignal", "StopTimeout", "User",         "Volumes",     "WorkingDir", NULL};
+    enum tt_status status = oci_check_names(config, names, what, err);
+    if (status == TT_OK)
+        status = oci_check_names(rootfs, lists, what, err);
+    if (status == TT_OK)
+        status = oci_check_names(cJSON_GetObjectItemCaseSensitive(config, "config"), settings, what, err);
+    return status;
+}
+
 enum tt_status oci_manifest_parse_config(const cJSON *config, struct oci_manifest *manifest, struct tt_error *err)
 {
     const cJSON *rootfs = cJSON_GetObjectItemCaseSensitive(config, "rootfs");
     const cJSON *diff_ids = cJSON_GetObjectItemCaseSensitive(rootfs, "diff_ids");
-    static const char *const names[] = {"rootfs", "config", "architecture", "os", "variant", NULL};
-    static const char *const lists[] = {"type", "diff_ids", NULL};
     const cJSON *diff_id = NULL;
     size_t index = 0;
-    enum tt_status status = oci_check_names(config, names, "the image's configuration", err);
-    if (status == TT_OK)
-        status = oci_check_names(rootfs, lists, "the image's configuration", err);
+    enum tt_status status = check_config_names(config, rootfs, err);
     if (status != TT_OK)
         return status;
     if (!cJSON_IsArray(diff_ids) || (size_t)cJSON_GetArraySize(diff_ids) != manifest->layer_count)

@@ -132,6 +132,8 @@ class Layers(AgainstCase):
             "rootfs": lambda _, config: config.update(RootFS=config["rootfs"]),
             "diff_ids": lambda _, config: config["rootfs"].update(Diff_IDs=[]),
             "config": lambda _, config: config.update(Config={"Env": ["LD_PRELOAD=/x.so"]}),
+            "Env": lambda _, config: config["config"].update(env=["LD_PRELOAD=/x.so"]),
+            "Entrypoint": lambda _, config: config["config"].update(EntryPoint=["/bin/sh", "-c", "id"]),
             "digest": lambda manifest, _: manifest["layers"][0].update(Digest=manifest["layers"][1]["digest"]),
         }
         for name, change in cases.items():

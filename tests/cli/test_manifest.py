@@ -191,6 +191,8 @@ class Made(ManifestCase):
                  "another value": {"Env": [SETTINGS["Env"][0] + ":/opt", *SETTINGS["Env"][1:]]},
                  "a variable twice": {"Env": [*SETTINGS["Env"], SETTINGS["Env"][0]]},
                  "two in one": {"Env": ["".join(SETTINGS["Env"])]},
+                 "what Podman adds, again": {"Env": [
+                     *sorted(SETTINGS["Env"]), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
                  "another program": {"Entrypoint": ["/bin/sh", "/opt/pht_train/entrypoint.sh"]},
                  "another file": {"Entrypoint": ["/opt/pht_train/lib/a.py"]}, "a word more": {"Cmd": ["--leak"]},
                  "another user": {"User": "root"}, "a volume": {"Volumes": {"/opt/x": {}}},
@@ -203,6 +205,10 @@ class Made(ManifestCase):
                 changed(**members)
                 self.refused(4, "settings of oci:", "verify", layout)
                 self.refused(4, "settings of oci:", "pre-run", layout, station="alpha", module="/nonexistent/module.so")
+        for name in ("env", "ENTRYPOINT", "uSer"):
+            with self.subTest(name):
+                changed(**{name: ["LD_PRELOAD=/opt/pht_results/x.so"]})
+                self.refused(3, "differs only in capital letters", "verify", layout)
         changed()
         self.good("pre-run", layout, station="alpha")
 

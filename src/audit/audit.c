@@ -23,6 +23,8 @@ struct tt_audit {
     size_t count;
     size_t process_count; /* of them, that tell of the process */
     uint64_t last;        /* number of the last record of ours */
+    dev_t synced_device;  /* the file whose name is on disk for sure */
+    ino_t synced_file;
     bool lacks_memory;
     bool has_failed;
 };
@@ -235,12 +237,17 @@ static enum tt_status add_preparation(const struct tt_audit *audit, struct audit
     return status == TT_OK ? add_line(audit, &end->place, AUDIT_RECOVERY_EVENT, &ruin, 1, text, err) : status;
 }
 
-/* On disk, with the name that leads to it. */
-static enum tt_status sync_trail(const struct tt_audit *audit, bool is_new, struct tt_error *err)
+/* On disk, with the name that leads to it: whoever made or rotated the file may have been killed before that. */
+static enum tt_status sync_trail(struct tt_audit *audit, struct tt_error *err)
 {
-    if (fsync(audit->file) != 0 || (is_new && fsync(audit->folder) != 0 && errno != EINVAL))
-        return tt_error_errno(err, TT_STORE, "cannot write the audit trail %s to disk", audit->path);
-    return TT_OK;
+    struct stat facts;
+    bool fails = fsync(audit->file) != 0 || fstat(audit->file, &facts) != 0;
+    if (!fails && (facts.st_dev != audit->synced_device || facts.st_ino != audit->synced_file)) {
+        fails = fsync(audit->folder) != 0 && errno != EINVAL;
+        audit->synced_device = facts.st_dev;
+        audit->synced_file = facts.st_ino;
+    }
+    return fails ? tt_error_errno(err, TT_STORE, "cannot write the audit trail %s to disk", audit->path) : TT_OK;
 }
 
 /* The lines of `text`: the last one is of `event`, others prepared for it. */
@@ -288,7 +295,7 @@ static enum tt_status append(struct tt_audit *audit, const char *event, const st
     if (status == TT_OK)
         status = tt_file_write_all(audit->file, text.data, text.length, audit->path, err);
     if (status == TT_OK)
-        status = sync_trail(audit, is_new, err);
+        status = sync_trail(audit, err);
     if (status == TT_OK)
         audit->last = end.place.number;
     let_go(audit);

@@ -23,8 +23,12 @@ static enum tt_status make_folders(const char *path, struct tt_error *err)
         if (path[i] != '/' && path[i] != '\0')
             continue;
         partial[i] = '\0';
-        if (mkdir(partial, 0700) != 0 && errno != EEXIST)
+        bool is_new = mkdir(partial, 0700) == 0;
+        if (!is_new && errno != EEXIST)
             return tt_error_errno(err, TT_STORE, "cannot make the folder %s for the audit trail", partial);
+        enum tt_status status = is_new ? tt_file_sync_parent(partial, err) : TT_OK;
+        if (status != TT_OK)
+            return status;
         partial[i] = path[i];
     }
     return TT_OK;

@@ -110,6 +110,20 @@ enum tt_status tt_file_replace(int folder, const char *name, const void *data, s
     return status;
 }
 
+enum tt_status tt_file_sync_parent(const char *path, struct tt_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent TT_CLEANUP(tt_free_cleanup) = slash == NULL   ? strdup(".")
+                                               : slash == path ? strdup("/")
+                                                               : strndup(path, (size_t)(slash - path));
+    if (!parent)
+        return tt_error_memory(err);
+    int descriptor TT_CLEANUP(tt_close_cleanup) = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor >= 0 && fsync(descriptor) != 0 && errno != EINVAL)
+        return tt_error_errno(err, TT_STORE, "cannot write the folder %s to disk", parent);
+    return TT_OK;
+}
+
 bool tt_file_name_encode(const char *id, size_t limit, struct tt_buffer *name)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";

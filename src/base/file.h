@@ -39,4 +39,8 @@ char *tt_file_name_decode(const char *name);
  * its last descriptor, whatever happens. TT_STORE on failure. */
 TT_MUST_USE enum tt_status tt_file_unnamed(const char *folder, int *ret_descriptor, struct tt_error *err);
 
+/* A new file or folder outlives a crash only once the folder that it is in is on disk, which this sees to. A folder
+ * that may not be read is left to the kernel. TT_STORE. */
+TT_MUST_USE enum tt_status tt_file_sync_parent(const char *path, struct tt_error *err);
+
 #endif

@@ -4,26 +4,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "state/state_inside.h"
 
 /* Other runs may take back empty folders and lock files under our feet; each time, the work starts over. */
 enum { ATTEMPTS = 100 };
-
-/* A new folder outlives a crash only once its parent is on disk. Parents that may not be read are left to the kernel.
- */
-static enum tt_status sync_parent(const char *path, struct tt_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    char *parent TT_CLEANUP(tt_free_cleanup) = slash == NULL   ? strdup(".")
-                                               : slash == path ? strdup("/")
-                                                               : strndup(path, (size_t)(slash - path));
-    if (!parent)
-        return tt_error_memory(err);
-    int descriptor TT_CLEANUP(tt_close_cleanup) = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor >= 0 && fsync(descriptor) != 0 && errno != EINVAL)
-        return tt_error_errno(err, TT_STORE, "cannot write the folder %s to disk", parent);
-    return TT_OK;
-}
 
 /* As mkdir -p, remembering in folder->kept what was there before. */
 static enum tt_status make_folders(struct state_folder *folder, bool *ret_again, struct tt_error *err)
@@ -39,7 +24,7 @@ static enum tt_status make_folders(struct state_folder *folder, bool *ret_again,
         partial[i] = '\0';
         if (mkdir(partial, 0700) == 0) {
             folder->kept = before < folder->kept ? before : folder->kept;
-            enum tt_status status = sync_parent(partial, err);
+            enum tt_status status = tt_file_sync_parent(partial, err);
             if (status != TT_OK)
                 return status;
         } else if (errno == ENOENT && before > 0) {

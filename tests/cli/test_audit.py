@@ -334,6 +334,27 @@ class Unwritable(AuditCase):
                      station="beta", before=[*UNSHARE, "sh", "-c", script, "sh"])
         self.assertEqual(self.audit("verify", kept)["first"], 0)
 
+    @needs_program("strace")
+    def test_names_are_on_disk_too(self):
+        """Who made the file, or its folder, may have been killed before its name was on disk: each process sees to it,
+        once. A record in a file that nothing leads to after a crash would be none."""
+        folder = os.path.dirname(self.trail)
+        new = f"{self.home}/made/state"
+        for trail, wanted in ((self.empty_trail(), [folder]), (None, [self.home, f"{self.home}/made", new])):
+            with self.subTest(trail or "in a new folder"):
+                self.good("results", self.layout_at(3), "-o", f"{self.work}/{len(wanted)}", key="creator",
+                          before=["strace", "-f", "-y", "-o", f"{self.home}/trace", "-e", "trace=fsync"],
+                          env={"TRAINTOKEN_AUDIT": trail, "TRAINTOKEN_STATE": new, "ASAN_OPTIONS": "detect_leaks=0"})
+                with open(f"{self.home}/trace", encoding="utf-8") as stream:
+                    synced = re.findall(r"fsync\(\d+<([^>]*)>\) += 0", stream.read())
+                file = trail or f"{new}/audit.jsonl"
+                before = synced[:synced.index(file) + 2]
+                for place in wanted:
+                    self.assertIn(place, before)
+                self.assertEqual(synced.count(file), 4)
+                if trail:
+                    self.assertEqual(synced.count(folder), 1)
+
     def test_a_limit_on_the_size_of_files(self):
         """The signal that comes with it does not kill; where the record is cut off, the next one tells so."""
         limited = ["bash", "-c", 'ulimit -f 1 && exec "$@"', "bash"]

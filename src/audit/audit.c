@@ -166,7 +166,8 @@ static enum tt_status open_and_lock(struct tt_audit *audit, struct tt_error *err
 {
     enum tt_status status = TT_OK;
     if (audit->folder < 0)
-        status = audit_folder_open(audit->path, audit->make_folder, &audit->folder, &audit->name, err);
+        status = audit_folder_open(audit->path, audit->make_folder ? AUDIT_FOLDER_MAKE : AUDIT_FOLDER_WRITE,
+                                   &audit->folder, &audit->name, err);
     for (bool moved = true; status == TT_OK && moved;) {
         status = audit_file_open(audit->folder, audit->name, audit->path, true, &audit->file, err);
         if (status == TT_OK)

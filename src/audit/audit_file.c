@@ -46,10 +46,15 @@ static enum tt_status check_folder(int folder, const char *path, struct tt_error
             "everybody may write to the folder of the audit trail %s: take that right away (chmod o-w), "
             "or name another file with --audit",
             path);
+    if (facts.st_uid != geteuid() && facts.st_uid != 0)
+        return tt_error_set(err, TT_STORE,
+                            "the folder of the audit trail %s belongs to user %u, who can put another file in its "
+                            "place; name one with --audit in a folder of user %u, who runs this, or of root",
+                            path, (unsigned)facts.st_uid, (unsigned)geteuid());
     return TT_OK;
 }
 
-enum tt_status audit_folder_open(const char *path, bool make, int *ret_folder, const char **ret_name,
+enum tt_status audit_folder_open(const char *path, enum audit_folder_use use, int *ret_folder, const char **ret_name,
                                  struct tt_error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -59,13 +64,14 @@ enum tt_status audit_folder_open(const char *path, bool make, int *ret_folder, c
         return tt_error_memory(err);
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return tt_error_set(err, TT_STORE, "the audit trail '%s' is a folder; name a file", path);
-    enum tt_status status = make ? make_folders(folder, err) : TT_OK;
+    enum tt_status status = use == AUDIT_FOLDER_MAKE ? make_folders(folder, err) : TT_OK;
     if (status != TT_OK)
         return status;
     int descriptor TT_CLEANUP(tt_close_cleanup) = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
         return tt_error_errno(err, TT_STORE, "cannot open the folder of the audit trail %s", path);
-    status = check_folder(descriptor, path, err);
+    if (use != AUDIT_FOLDER_READ)
+        status = check_folder(descriptor, path, err);
     if (status != TT_OK)
         return status;
     *ret_folder = descriptor;
@@ -119,7 +125,7 @@ enum tt_status audit_file_lock(int descriptor, int folder, const char *name, con
 {
     const struct timespec pause = {.tv_nsec = LOCK_PAUSE};
     struct stat held;
-    struct stat named;
+    struct stat named = {0}; /* also where the name is gone */
     for (int left = LOCK_TRIES; flock(descriptor, LOCK_EX | LOCK_NB) != 0; left--) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return tt_error_errno(err, TT_STORE, "cannot lock the audit trail %s", path);

@@ -101,9 +101,12 @@ TT_MUST_USE enum tt_status audit_end_read(int descriptor, const char *path, stru
 
 /* --- the folder --- */
 
-/* The folder of a path, opened, and the name in it. TT_STORE. */
-TT_MUST_USE enum tt_status audit_folder_open(const char *path, bool make, int *ret_folder, const char **ret_name,
-                                             struct tt_error *err);
+enum audit_folder_use { AUDIT_FOLDER_READ, AUDIT_FOLDER_WRITE, AUDIT_FOLDER_MAKE };
+
+/* The folder of a path, opened, and the name in it; made, where that is asked. TT_STORE; also when it is to be written
+ * to, and others than its user and root can put another file in the trail's place. */
+TT_MUST_USE enum tt_status audit_folder_open(const char *path, enum audit_folder_use use, int *ret_folder,
+                                             const char **ret_name, struct tt_error *err);
 /* Opens the trail in it, to append or only to read; made when it is to be appended to and not there. TT_STORE when it
  * cannot be, is no regular file, belongs to another or may be written to by others. */
 TT_MUST_USE enum tt_status audit_file_open(int folder, const char *name, const char *path, bool append,

@@ -157,7 +157,7 @@ static enum tt_status add_part(struct reading *reading, char *path, struct tt_er
     struct part *part = &parts[reading->count++];
     *part = (struct part){.path = path, .descriptor = -1};
     reading->parts = parts;
-    enum tt_status status = audit_folder_open(path, false, &folder, &name, err);
+    enum tt_status status = audit_folder_open(path, AUDIT_FOLDER_READ, &folder, &name, err);
     if (status == TT_OK)
         status = audit_file_open(folder, name, path, false, &part->descriptor, err);
     return status == TT_OK ? take_size(part, err) : status;

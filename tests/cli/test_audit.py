@@ -340,7 +340,8 @@ class Unwritable(AuditCase):
         once. A record in a file that nothing leads to after a crash would be none."""
         folder = os.path.dirname(self.trail)
         new = f"{self.home}/made/state"
-        for trail, wanted in ((self.empty_trail(), [folder]), (None, [self.home, f"{self.home}/made", new])):
+        self.tt("pre-run", self.layout_at(2), station="beta")
+        for trail, wanted in ((self.trail, [folder]), (None, [self.home, f"{self.home}/made", new])):
             with self.subTest(trail or "in a new folder"):
                 self.good("results", self.layout_at(3), "-o", f"{self.work}/{len(wanted)}", key="creator",
                           before=["strace", "-f", "-y", "-o", f"{self.home}/trace", "-e", "trace=fsync"],

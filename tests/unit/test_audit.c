@@ -279,11 +279,16 @@ static void files_that_are_not_ours(void)
     write_some(1);
     CU_ASSERT_EQUAL(chmod(folder, 0777), 0);
     cannot_write("everybody may write to the folder");
+    (void)verified(); /* reading is another thing */
     CU_ASSERT_EQUAL(chmod(folder, 01777), 0);
     write_some(1);
     if (geteuid() == 0) {
         CU_ASSERT_EQUAL(chown(trail, 12345, 12345), 0);
-        cannot_write("belongs to user 12345");
+        cannot_write("audit.jsonl belongs to user 12345");
+        CU_ASSERT_EQUAL(chown(trail, 0, 0), 0);
+        CU_ASSERT_EQUAL(chown(folder, 12345, 12345), 0);
+        cannot_write("the folder of the audit trail");
+        (void)verified();
     }
     end_test();
 }

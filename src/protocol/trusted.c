@@ -27,35 +27,54 @@ static void checking_clear(struct checking *checking)
     tt_buffer_clear(&checking->named);
 }
 
+/* A command for a line of the log. One that is too long for it is cut, and not shown. */
+struct command {
+    char text[LINE_LIMIT];
+    size_t length; /* with what was cut */
+};
+
+static void put_byte(struct command *command, char byte)
+{
+    if (command->length < sizeof command->text - 1)
+        command->text[command->length] = byte;
+    command->length++;
+}
+
+static void put_text(struct command *command, const char *text)
+{
+    for (; *text; text++)
+        put_byte(command, *text);
+}
+
 /* A word as a shell reads it back. It may come from a train: nothing in it is a shell's to interpret. */
-static enum tt_status append_word(struct tt_buffer *command, const char *word, struct tt_error *err)
+static void put_word(struct command *command, const char *word)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%_+=:,./-";
-    if (*word && strspn(word, plain) == strlen(word))
-        return tt_buffer_printf(command, err, " %s", word);
-    enum tt_status status = tt_buffer_printf(command, err, " '");
-    for (; status == TT_OK && *word; word++)
-        status = *word == '\'' ? tt_buffer_printf(command, err, "'\\''") : tt_buffer_append(command, word, 1, err);
-    return status == TT_OK ? tt_buffer_printf(command, err, "'") : status;
+    bool is_plain = *word && strspn(word, plain) == strlen(word);
+    put_text(command, is_plain ? " " : " '");
+    for (; *word; word++)
+        if (*word == '\'')
+            put_text(command, "'\\''");
+        else
+            put_byte(command, *word);
+    put_text(command, is_plain ? "" : "'");
 }
 
 /* "traintoken trust add --from IMAGE station 7" */
-static enum tt_status write_command(const struct checking *checking, enum tt_trust_role role, const char *id,
-                                    struct tt_buffer *command)
+static void write_command(const struct checking *checking, enum tt_trust_role role, const char *id,
+                          struct command *command)
 {
-    struct tt_error *err = checking->err;
-    enum tt_status status = tt_buffer_printf(command, err, "traintoken trust add");
-    if (status == TT_OK && checking->options->folder)
-        status = tt_buffer_printf(command, err, " --trust");
-    if (status == TT_OK && checking->options->folder)
-        status = append_word(command, checking->options->folder, err);
-    if (status == TT_OK)
-        status = tt_buffer_printf(command, err, " --from");
-    if (status == TT_OK)
-        status = append_word(command, checking->source, err);
-    if (status == TT_OK)
-        status = tt_buffer_printf(command, err, "%s %s", *id == '-' ? " --" : "", tt_trust_role_name(role));
-    return status == TT_OK && role == TT_TRUST_STATION ? append_word(command, id, err) : status;
+    put_text(command, "traintoken trust add");
+    if (checking->options->folder) {
+        put_text(command, " --trust");
+        put_word(command, checking->options->folder);
+    }
+    put_text(command, " --from");
+    put_word(command, checking->source);
+    put_text(command, *id == '-' ? " -- " : " ");
+    put_text(command, tt_trust_role_name(role));
+    if (role == TT_TRUST_STATION)
+        put_word(command, id);
 }
 
 static enum tt_status name_key(struct checking *checking, enum tt_trust_role role, const char *id)
@@ -72,26 +91,23 @@ static enum tt_status name_key(struct checking *checking, enum tt_trust_role rol
 
 /* Whether a line shows the command as it is: one that was cut, or whose names were written in another way, would be
  * another command. */
-static bool is_shown(const struct tt_buffer *command, size_t rest)
+static bool is_shown(const struct command *command, size_t rest)
 {
     char shown[LINE_LIMIT];
-    tt_text_printable((const char *)command->data, shown, sizeof shown);
-    return command->length + rest < LINE_LIMIT && strcmp((const char *)command->data, shown) == 0;
+    tt_text_printable(command->text, shown, sizeof shown);
+    return command->length + rest < LINE_LIMIT && strcmp(command->text, shown) == 0;
 }
 
-static enum tt_status refuse(struct checking *checking, enum tt_trust_role role, const char *id,
-                             const char *fingerprint, const char *reason)
+static void refuse(const struct checking *checking, enum tt_trust_role role, const char *id, const char *fingerprint,
+                   const char *reason)
 {
-    struct tt_buffer command TT_CLEANUP(tt_buffer_clear) = {0};
-    enum tt_status status = write_command(checking, role, id, &command);
-    if (status != TT_OK)
-        return status;
+    struct command command = {0};
+    write_command(checking, role, id, &command);
     size_t rest = 4 * strlen(id) + strlen(reason) + TT_FINGERPRINT_SIZE + 100;
     tt_log(TT_LOG_WARNING, "%s '%s' is not trusted with the key %s: %s; if the key is theirs: %s",
            tt_trust_role_name(role), id, fingerprint, reason,
-           is_shown(&command, rest) ? (const char *)command.data
+           is_shown(&command, rest) ? command.text
                                     : "traintoken trust add (the names are no names for a command line)");
-    return TT_OK;
 }
 
 static enum tt_status check_key(struct checking *checking, enum tt_trust_role role, const char *id, const EVP_PKEY *key)
@@ -102,16 +118,15 @@ static enum tt_status check_key(struct checking *checking, enum tt_trust_role ro
     enum tt_status status = tt_trust_check(checking->options->store, role, id, key, checking->now, &reason);
     if (status == TT_OK)
         return TT_OK;
-    if (status != TT_UNTRUSTED) {
-        if (checking->err)
-            *checking->err = reason;
-        return status;
-    }
+    if (status != TT_UNTRUSTED) /* nothing was found out: also where all is believed, that is a failure */
+        return tt_error_set(checking->err, status, "%s", reason.message);
     status = tt_public_key_fingerprint(key, fingerprint, checking->err);
     if (status == TT_OK)
         status = name_key(checking, role, id);
-    if (status == TT_OK && !checking->options->train_keys)
-        return refuse(checking, role, id, fingerprint, reason.message);
+    if (status == TT_OK && !checking->options->train_keys) {
+        refuse(checking, role, id, fingerprint, reason.message);
+        return TT_OK;
+    }
     if (status == TT_OK)
         status = record_trusted_by_train(checking->audit, tt_trust_role_name(role), id, fingerprint, checking->err);
     if (status == TT_OK)

@@ -76,6 +76,9 @@ static void commands_can_be_pasted(void)
     expect_said(" station '$(reboot)'");
     CU_ASSERT_EQUAL(check_keys(stations, 1, &(struct tt_trust_options){0}, NULL, &err), TT_UNTRUSTED);
     expect_said("traintoken trust add --from");
+    static const char *const unprintable[] = {"a\nb"};
+    CU_ASSERT_EQUAL(check_keys(unprintable, 1, &(struct tt_trust_options){0}, NULL, &err), TT_UNTRUSTED);
+    expect_said("traintoken trust add (the names are no names for a command line)");
 }
 
 static void own_key_is_not_asked_about(void)
@@ -119,6 +122,71 @@ static void keys_of_the_train_are_believed_loudly(void)
     struct tt_error err = TT_ERROR_INIT;
     CU_ASSERT_EQUAL(check_keys(stations, 1, &options, NULL, &err), TT_OK);
     expect_said("2 of 2 keys are BELIEVED only because the train names them");
+}
+
+/* --- a store that cannot be asked --- */
+
+static bool no_answer;
+
+enum tt_status __real_tt_trust_check(const struct tt_trust *trust, enum tt_trust_role role, const char *id,
+                                     const EVP_PKEY *key, time_t now, struct tt_error *err);
+enum tt_status __wrap_tt_trust_check(const struct tt_trust *trust, enum tt_trust_role role, const char *id,
+                                     const EVP_PKEY *key, time_t now, struct tt_error *err);
+enum tt_status __wrap_tt_trust_check(const struct tt_trust *trust, enum tt_trust_role role, const char *id,
+                                     const EVP_PKEY *key, time_t now, struct tt_error *err)
+{
+    return no_answer ? tt_error_memory(err) : __real_tt_trust_check(trust, role, id, key, now, err);
+}
+
+/* Not even who believes whatever a train names goes on. */
+static void no_answer_is_no_trust(void)
+{
+    static const char *const stations[] = {"7"};
+    no_answer = true;
+    for (int believing = 0; believing < 2; believing++) {
+        const struct tt_trust_options options = {.train_keys = believing};
+        struct tt_error err = TT_ERROR_INIT;
+        CU_ASSERT_EQUAL(check_keys(stations, 1, &options, NULL, &err), TT_INTERNAL);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "memory"));
+        CU_ASSERT_EQUAL(check_keys(stations, 1, &options, NULL, NULL), TT_INTERNAL);
+        CU_ASSERT_EQUAL(said_count, 0);
+    }
+    no_answer = false;
+}
+
+/* --- the keys of a train that comes as a tar --- */
+
+static enum tt_status read_changed(const char *from, const char *to, struct tt_error *err)
+{
+    static char text[1 << 17];
+    struct tt_named_keys keys TT_CLEANUP(tt_named_keys_clear) = {0};
+    char name[] = "/tmp/train-XXXXXX";
+    FILE *vector TT_CLEANUP(tt_fclose_cleanup) = fopen(TT_VECTORS "/basic/stop1.opt.tar", "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(vector);
+    size_t length = fread(text, 1, sizeof text, vector);
+    char *place = from ? memmem(text, length, from, strlen(from)) : text;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(place);
+    if (from)
+        memcpy(place, to, strlen(from));
+    int file TT_CLEANUP(tt_close_cleanup) = mkstemp(name);
+    CU_ASSERT_EQUAL_FATAL(tt_file_write_all(file, text, length, name, err), TT_OK);
+    enum tt_status status = tt_named_keys(name, NULL, &keys, err);
+    CU_ASSERT_EQUAL(keys.count, status == TT_OK ? 4 : 0);
+    unlink(name);
+    return status;
+}
+
+/* Nobody takes a key from a train whose route, or what signs it, does not hold. */
+static void a_changed_train_names_no_keys(void)
+{
+    static const char first_digest[] = "6335a2a81d4f";
+    struct tt_error err = TT_ERROR_INIT;
+    CU_ASSERT_EQUAL(read_changed(NULL, NULL, &err), TT_OK);
+    CU_ASSERT_EQUAL(read_changed("\"result_hash\"", "\"result_none\"", &err), TT_TAMPERED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "result_hash"));
+    CU_ASSERT_EQUAL(read_changed(first_digest, "6335a2a81d4e", &err), TT_TAMPERED);
+    CU_ASSERT_EQUAL(read_changed("44bec8566eb9", "44bec8566eb8", &err), TT_TAMPERED); /* the session id */
+    CU_ASSERT_EQUAL(read_changed("\"route\"", "\"rouge\"", &err), TT_MALFORMED);
 }
 
 /* --- the trust store --- */
@@ -289,6 +357,8 @@ int main(void)
         {"our own key is not asked about", own_key_is_not_asked_about},
         {"long names are cut", long_names_are_cut},
         {"keys of the train are believed loudly", keys_of_the_train_are_believed_loudly},
+        {"no answer is no trust", no_answer_is_no_trust},
+        {"a changed train names no keys", a_changed_train_names_no_keys},
         {"times are whole", times_are_whole},
         {"the usual store", the_usual_store},
         {"definitions have plain files", definitions_have_plain_files},

@@ -10,7 +10,7 @@
  * or, where file systems are whole copies, of those below. So no entry lies below a link, unless its layer puts a
  * folder in the link's place first.
  */
-enum { PATHS_LIMIT = TT_ENTRY_LIMIT, NAMES_LIMIT = 16 << 20 };
+enum { PATHS_LIMIT = TT_ENTRY_LIMIT, NAMES_LIMIT = 16 << 20, STEPS_LIMIT = 1 << 22 };
 
 static const char WHITEOUT[] = ".wh.";
 
@@ -45,6 +45,7 @@ struct layer_rules {
     char *run_in;      /* without the first slash; NULL for the root */
     size_t taken;      /* layer + 1 that has what was in `current`; 0 for none */
     size_t name_bytes; /* of all that is remembered */
+    size_t steps;      /* folders on the ways to all entries, and links, that were looked up in the end */
 };
 
 static const char *text_of(const struct paths *paths, size_t index)
@@ -352,13 +353,26 @@ static enum tt_status below_link(const char *path, size_t link, struct tt_error 
                         (int)(link < 300 ? link : 300), path);
 }
 
+/* An image may have one layer many times over: what it takes memory for once, it takes time for each time. */
+static enum tt_status count_steps(struct layer_rules *rules, size_t steps, struct tt_error *err)
+{
+    rules->steps += steps;
+    if (rules->steps <= STEPS_LIMIT)
+        return TT_OK;
+    return tt_error_set(err, TT_MALFORMED, "the train's layers have more than %d folders on the ways to their entries",
+                        STEPS_LIMIT);
+}
+
 /* Of one folder in which a layer has entries: it and those above it. */
-static enum tt_status check_parent(const struct layer_paths *layer, const struct paths *below,
-                                   const struct path *parent, struct tt_error *err)
+static enum tt_status check_parent(struct layer_rules *rules, const struct layer_paths *layer,
+                                   const struct paths *below, const struct path *parent, struct tt_error *err)
 {
     const char *path = (const char *)layer->parents.text.data + parent->offset;
     for (const char *end = strchrnul(path, '/');; end = strchrnul(end + 1, '/')) {
         size_t length = (size_t)(end - path);
+        enum tt_status status = count_steps(rules, 1, err);
+        if (status != TT_OK)
+            return status;
         if (find(&layer->links, path, length))
             return below_link(path, length, err);
         const struct path *folder = find(below, path, length) ? find(&layer->folders, path, length) : parent;
@@ -391,12 +405,13 @@ static enum tt_status links_above(const struct layer_paths *layer, const struct 
     return TT_OK;
 }
 
-static enum tt_status check_layer(struct layer_paths *layer, struct paths *below, struct tt_error *err)
+static enum tt_status check_layer(struct layer_rules *rules, const struct layer_paths *layer, struct paths *below,
+                                  struct tt_error *err)
 {
     struct paths above = {0};
-    enum tt_status status = TT_OK;
+    enum tt_status status = count_steps(rules, below->count + layer->links.count, err);
     for (size_t i = 0; status == TT_OK && i < layer->parents.count; i++)
-        status = check_parent(layer, below, &layer->parents.items[i], err);
+        status = check_parent(rules, layer, below, &layer->parents.items[i], err);
     if (status == TT_OK)
         status = links_above(layer, below, &above, err);
     if (status != TT_OK)
@@ -415,7 +430,7 @@ enum tt_status layer_rules_finish(struct layer_rules *rules, struct tt_error *er
             sort(&rules->layers[i].links);
             sort(&rules->layers[i].folders);
         }
-        status = check_layer(&rules->layers[i], &rules->below.links, err);
+        status = check_layer(rules, &rules->layers[i], &rules->below.links, err);
     }
     return status;
 }

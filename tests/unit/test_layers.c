@@ -468,6 +468,29 @@ static void places_in_a_layer(void)
     EXPECT_FINISH(TT_TAMPERED, "where '/opt/pht_results/l' is a link", second);
 }
 
+/* One layer, remembered once, as often as an image may have it: what is looked up has a limit, too. */
+static void layers_that_come_again_and_again(void)
+{
+    enum { COPIES = 60, FOLDERS = 40, DEPTH = 2000 };
+    struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = NULL;
+    struct tt_error err = TT_ERROR_INIT;
+    char path[TT_PATH_LIMIT + 1];
+    CU_ASSERT_EQUAL_FATAL(layer_rules_new(0, COPIES, &rules, NULL), TT_OK);
+    struct tt_layer_visitor visitor = layer_rules_visitor(rules);
+    visitor.begin(visitor.user);
+    for (int i = 0; i < FOLDERS; i++) {
+        char *end = stpcpy(path, "opt/pht_results");
+        for (int depth = 0; depth < DEPTH; depth++)
+            end = stpcpy(end, "/a");
+        snprintf(end, sizeof path - (size_t)(end - path), "/%d/file", i % 2);
+        CU_ASSERT_EQUAL_FATAL(show(rules, path, TT_ENTRY_FILE, NULL, NULL), TT_OK);
+    }
+    for (size_t i = 0; i < COPIES; i++)
+        CU_ASSERT_EQUAL_FATAL(visitor.end(visitor.user, i, NULL), TT_OK);
+    CU_ASSERT_EQUAL(layer_rules_finish(rules, &err), TT_MALFORMED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "on the ways to their entries"));
+}
+
 static void long_links_are_cut_in_messages(void)
 {
     char name[TT_PATH_LIMIT + 1];
@@ -515,6 +538,7 @@ int main(void)
         {"where the image runs", where_the_image_runs},
         {"long names have a limit", long_names_have_a_limit},
         {"places in a layer", places_in_a_layer},
+        {"layers that come again and again", layers_that_come_again_and_again},
         {"long links are cut in messages", long_links_are_cut_in_messages},
         {"rules without memory", rules_without_memory},
     };

@@ -17,8 +17,8 @@ enum { FILE_LIMIT = 10000, LOCK_TRIES = 500, LOCK_PAUSE = 10000000 /* nanosecond
 /* A file of the trail. */
 struct part {
     char *path;
-    int descriptor;
-    uint64_t size; /* as it was when we came: more may be appended while we read */
+    int descriptor; /* -1 while it is not needed: a trail may have more files than a process may open */
+    uint64_t size;  /* as it was when we came: more may be appended while we read */
 };
 
 struct reading {
@@ -144,11 +144,26 @@ static enum tt_status take_size(struct part *part, struct tt_error *err)
     return TT_OK;
 }
 
-/* Takes over `path`. */
-static enum tt_status add_part(struct reading *reading, char *path, struct tt_error *err)
+static enum tt_status open_part(struct part *part, struct tt_error *err)
 {
     int folder TT_CLEANUP(tt_close_cleanup) = -1;
     const char *name = NULL;
+    enum tt_status status = audit_folder_open(part->path, AUDIT_FOLDER_READ, &folder, &name, err);
+    return status == TT_OK ? audit_file_open(folder, name, part->path, false, &part->descriptor, err) : status;
+}
+
+/* The newest file stays open: rotation may give it another name. */
+static void close_part(const struct reading *reading, struct part *part)
+{
+    if (part == reading->parts || part->descriptor < 0)
+        return;
+    close(part->descriptor);
+    part->descriptor = -1;
+}
+
+/* Takes over `path`. */
+static enum tt_status add_part(struct reading *reading, char *path, struct tt_error *err)
+{
     struct part *parts = path ? realloc(reading->parts, (reading->count + 1) * sizeof *parts) : NULL;
     if (!parts) {
         free(path);
@@ -157,9 +172,7 @@ static enum tt_status add_part(struct reading *reading, char *path, struct tt_er
     struct part *part = &parts[reading->count++];
     *part = (struct part){.path = path, .descriptor = -1};
     reading->parts = parts;
-    enum tt_status status = audit_folder_open(path, AUDIT_FOLDER_READ, &folder, &name, err);
-    if (status == TT_OK)
-        status = audit_file_open(folder, name, path, false, &part->descriptor, err);
+    enum tt_status status = open_part(part, err);
     return status == TT_OK ? take_size(part, err) : status;
 }
 
@@ -205,6 +218,7 @@ static enum tt_status find_parts(struct reading *reading, const char *path, stru
     while (status == TT_OK && !reading->options->alone) {
         char *name TT_CLEANUP(tt_free_cleanup) = NULL;
         status = read_continued(&reading->parts[reading->count - 1], &name, err);
+        close_part(reading, &reading->parts[reading->count - 1]);
         if (status != TT_OK || !name)
             break;
         if (reading->count == FILE_LIMIT)
@@ -336,9 +350,13 @@ enum tt_status tt_trail_read(const char *path, const struct tt_trail_options *op
     struct reading reading TT_CLEANUP(reading_clear) = {.options = options, .chain.takes_any = options->alone};
     enum tt_status status = find_parts(&reading, path, err);
     for (size_t i = reading.count; status == TT_OK && i-- > 0;) {
-        status = read_part(&reading, &reading.parts[i], err);
+        struct part *part = &reading.parts[i];
+        status = part->descriptor < 0 ? open_part(part, err) : TT_OK;
         if (status == TT_OK)
-            status = check_part_end(&reading, &reading.parts[i], err);
+            status = read_part(&reading, part, err);
+        close_part(&reading, part);
+        if (status == TT_OK)
+            status = check_part_end(&reading, part, err);
     }
     if (status == TT_OK)
         status = check_end(&reading, path, err);

@@ -2,6 +2,7 @@
 #include <openssl/rsa.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -617,6 +618,27 @@ static void nothing_to_rotate(void)
     end_test();
 }
 
+/* More of them than the process may open. */
+static void many_files(void)
+{
+    begin_test();
+    struct rlimit before;
+    struct tt_audit *audit TT_CLEANUP(tt_audit_free_cleanup) = open_trail();
+    write_some(1);
+    for (int i = 0; i < 40; i++) {
+        char *old TT_CLEANUP(tt_free_cleanup) = NULL;
+        CU_ASSERT_EQUAL_FATAL(tt_audit_rotate(audit, &old, NULL), TT_OK);
+    }
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit few = {.rlim_cur = 30, .rlim_max = before.rlim_max};
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+    struct tt_trail_report report = verified();
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+    CU_ASSERT_EQUAL(report.files, 41);
+    CU_ASSERT_EQUAL(report.last.records, 42);
+    end_test();
+}
+
 /* Its record could not lead back to the old file. */
 static void a_name_that_cannot_be_told(void)
 {
@@ -757,6 +779,7 @@ int main(void)
         {"rotation keeps the chain", rotation_keeps_the_chain},
         {"rotation that was killed", rotation_that_was_killed},
         {"nothing to rotate", nothing_to_rotate},
+        {"many files", many_files},
         {"a name that cannot be told", a_name_that_cannot_be_told},
         {"hostile continuations", hostile_continuations},
         {"journald gets a copy", journald_gets_a_copy},

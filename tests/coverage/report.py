@@ -64,7 +64,7 @@ def read(path):
         name = os.path.relpath(os.path.realpath(os.path.join(ROOT, entry["file"])), ROOT)
         file = files.setdefault(name, File(name))
         for line in entry["lines"]:
-            if line["gcovr/noncode"] or line.get("gcovr/excluded"):
+            if line.get("gcovr/noncode") or line.get("gcovr/excluded"):  # newer versions name what is so only
                 continue
             number = line["line_number"]
             file.lines[number] = file.lines.get(number, 0) + line["count"]

@@ -265,6 +265,28 @@ static enum tt_status check_since(const char *text, struct tt_error *err)
                                text);
 }
 
+/* Nothing would be found with a word that no record has, which looks like a good sign. */
+static enum tt_status check_words(const struct show_options *options, struct tt_error *err)
+{
+    static const char *const events[] = {"trail", "trust", "begin", "key", "decision", "end", "recovered"};
+    char number[16];
+    bool is_event = !options->event;
+    bool is_status = !options->status;
+    for (size_t i = 0; !is_event && i < sizeof events / sizeof events[0]; i++)
+        is_event = strcmp(options->event, events[i]) == 0;
+    for (enum tt_status status = TT_OK; !is_status && status <= TT_TRAIN_FAILED; status++) {
+        snprintf(number, sizeof number, "%d", (int)status);
+        is_status = strcmp(options->status, tt_status_name(status)) == 0 || strcmp(options->status, number) == 0;
+    }
+    if (!is_event)
+        return tt_error_set(err, TT_USAGE, "there are no records of an event '%.64s'; see traintoken audit show --help",
+                            options->event);
+    if (!is_status)
+        return tt_error_set(err, TT_USAGE, "--status takes the name or the number of an exit status, not '%.64s'",
+                            options->status);
+    return options->since ? check_since(options->since, err) : TT_OK;
+}
+
 static enum tt_status show(struct output *output, const struct show_options *options, const char *operand,
                            struct tt_error *err)
 {
@@ -273,7 +295,7 @@ static enum tt_status show(struct output *output, const struct show_options *opt
     struct showing showing = {.options = options, .output = output};
     struct tt_trail_options how = {.alone = options->alone, .visit = show_record, .user = &showing};
     struct tt_trail_report report;
-    enum tt_status status = options->since ? check_since(options->since, err) : TT_OK;
+    enum tt_status status = check_words(options, err);
     if (status == TT_OK)
         status = find_trail(operand, &path, err);
     if (status != TT_OK)

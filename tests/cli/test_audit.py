@@ -564,6 +564,9 @@ class Showing(AuditCase):
             self.assertIn(words, text)
         for since in ("yesterday", "2026-1-1", "2026-11-22T", "2026-11-22Z", "2026-11-22T00:00:00ZZ"):
             self.refused(2, "--since takes", "audit", "show", "--since", since, self.trail)
+        self.refused(2, "no records of an event 'keys'", "audit", "show", "--event", "keys", self.trail)
+        for status in ("bad", "11", "-1", "04"):
+            self.refused(2, "--status takes", "audit", "show", "--status", status, self.trail)
 
     def test_hostile_text_is_shown_plainly(self):
         with open(self.trail, "wb") as stream:

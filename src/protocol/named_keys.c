@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "protocol/chain.h"
+#include "protocol/manifest.h"
 #include "protocol/trusted.h"
 #include "protocol/visit.h"
 
@@ -26,11 +27,15 @@ static enum tt_status read_train(const char *source, const char *platform, struc
     return status == TT_OK ? visit_read_train(image, ret_train, err) : status;
 }
 
+/* A signed manifest names every key of the route: one that was put in the place of another since is not handed on. */
 static enum tt_status verify(const struct tt_train *train, const struct train_keys *keys, struct tt_error *err)
 {
+    struct manifests manifests TT_CLEANUP(manifests_clear) = {0};
     size_t position = 0;
     enum tt_status status = tt_route_position(train, &position, err);
-    return status == TT_OK ? chain_verify(train, keys, position, NULL, NULL, err) : status;
+    if (status == TT_OK)
+        status = chain_verify(train, keys, position, NULL, NULL, err);
+    return status == TT_OK ? manifest_verify(train, keys, position, NULL, &manifests, err) : status;
 }
 
 static enum tt_status take_keys(struct tt_named_keys *named, struct train_keys *keys, struct tt_error *err)

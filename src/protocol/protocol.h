@@ -146,7 +146,8 @@ struct tt_named_keys {
 };
 void tt_named_keys_clear(struct tt_named_keys *keys);
 
-/* Reads them out of an image, or a tar as tt_results takes it, once every signature that they made there holds. */
+/* Reads them out of an image, or a tar as tt_results takes it, once every signature that they made there holds, those
+ * of signed manifests, too. */
 TT_MUST_USE enum tt_status tt_named_keys(const char *source, const char *platform, struct tt_named_keys *ret_keys,
                                          struct tt_error *err);
 

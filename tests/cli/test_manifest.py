@@ -529,7 +529,10 @@ class Content(ManifestCase):
     def test_keys_of_others_swapped(self):
         """Row 2: who comes later cannot be replaced, nor added, nor moved."""
         outsider = pht.public_pem(pool_key("outsider")).hex()
-        self.breaks(edited(signed_at(1), "route", 2, "rsa_public_key", outsider), ["public key of stop 2"])
+        swapped = edited(signed_at(1), "route", 2, "rsa_public_key", outsider)
+        self.breaks(swapped, ["public key of stop 2"])
+        self.refused(4, ["public key of stop 2"], "trust", "add", "--trust", f"{self.work}/new", "--yes", "--from",
+                     self.train(swapped), "station", "gamma", pin=None)
         self.breaks(edited(signed_at(1), "route", 2, "station", "delta"), ["station of stop 2"])
         stop = pht.load_config(signed_at(1)[pht.CONFIG].content)["route"][2]
         added = edited(signed_at(1), "route", lambda route: [*route, stop | {"index": 3, "station": "delta"}])

@@ -84,6 +84,9 @@ bool oci_layout_same(const struct oci_layout *one, const struct oci_layout *othe
 TT_MUST_USE enum tt_status oci_blob_open(const struct oci_layout *layout, const struct oci_descriptor *blob,
                                          int *ret_descriptor, struct tt_error *err);
 /* Whether a regular file of that name and size is there. */
+TT_MUST_USE enum tt_status oci_blob_look(const struct oci_layout *layout, const struct oci_descriptor *blob,
+                                         bool *ret_is_there, struct tt_error *err);
+/* The same, where one that cannot be told of is as good as none. */
 bool oci_blob_exists(const struct oci_layout *layout, const struct oci_descriptor *blob);
 /* Reads a JSON blob whole, its digest and size checked, and parses it. `ret_text` may be NULL. */
 TT_MUST_USE enum tt_status oci_blob_read(const struct oci_layout *layout, const struct oci_descriptor *blob,

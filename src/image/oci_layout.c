@@ -41,7 +41,10 @@ enum tt_status oci_layout_check_folders(const struct oci_layout *layout, struct 
     static const char *const names[] = {"blobs", "blobs/sha256", "blobs/sha512"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct stat facts;
-        if (fstatat(layout->folder, names[i], &facts, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(facts.st_mode))
+        bool found = fstatat(layout->folder, names[i], &facts, AT_SYMLINK_NOFOLLOW) == 0;
+        if (!found && errno != ENOENT)
+            return tt_error_errno(err, TT_STORE, "cannot look at %s in %s", names[i], layout->path);
+        if (found && S_ISLNK(facts.st_mode))
             return tt_error_set(err, TT_MALFORMED,
                                 "%s in the OCI image layout %s is a symbolic link: blobs of others could be removed "
                                 "through it; copy the image into a layout of its own (skopeo copy)",
@@ -100,13 +103,23 @@ enum tt_status oci_blob_open(const struct oci_layout *layout, const struct oci_d
     return TT_OK;
 }
 
-bool oci_blob_exists(const struct oci_layout *layout, const struct oci_descriptor *blob)
+enum tt_status oci_blob_look(const struct oci_layout *layout, const struct oci_descriptor *blob, bool *ret_is_there,
+                             struct tt_error *err)
 {
     char path[OCI_DIGEST_TEXT + 8];
     struct stat facts;
     oci_digest_path(&blob->digest, path);
-    return fstatat(layout->folder, path, &facts, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(facts.st_mode) &&
-           (uint64_t)facts.st_size == blob->size;
+    bool found = fstatat(layout->folder, path, &facts, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!found && errno != ENOENT)
+        return tt_error_errno(err, TT_STORE, "cannot look for the blob %s in %s", blob->digest.text, layout->path);
+    *ret_is_there = found && S_ISREG(facts.st_mode) && (uint64_t)facts.st_size == blob->size;
+    return TT_OK;
+}
+
+bool oci_blob_exists(const struct oci_layout *layout, const struct oci_descriptor *blob)
+{
+    bool is_there = false;
+    return oci_blob_look(layout, blob, &is_there, NULL) == TT_OK && is_there;
 }
 
 static enum tt_status read_whole(int descriptor, const struct oci_descriptor *blob, struct tt_buffer *text,

@@ -111,7 +111,12 @@ static enum tt_status reach(const struct oci_layout *layout, const cJSON *descri
                        strcmp(blob.media_type, "application/vnd.oci.artifact.manifest.v1+json") == 0;
     if (!is_document)
         return TT_OK;
-    if (!oci_blob_exists(layout, &blob)) {
+    /* What a manifest leads to is removed where nobody knows the manifest: "not there" must be certain. */
+    bool is_there = false;
+    status = oci_blob_look(layout, &blob, &is_there, err);
+    if (status != TT_OK)
+        return status;
+    if (!is_there) {
         tt_log(TT_LOG_INFO, "%s names the manifest %s but does not have it", layout->path, blob.digest.text);
         return TT_OK;
     }

@@ -243,6 +243,7 @@ static void the_usual_store(void)
     expect_folder(NULL, "/config", "/home/x", has_store ? machine : "/config/traintoken/trust");
     expect_folder("", "", "/home/x", has_store ? machine : "/home/x/.config/traintoken/trust");
     expect_folder(NULL, "config", "/home/x", has_store ? machine : "/home/x/.config/traintoken/trust");
+    expect_folder(NULL, NULL, "/home/x", has_store ? machine : "/home/x/.config/traintoken/trust");
     expect_folder(NULL, NULL, "x", machine);
     expect_folder(NULL, NULL, "", machine);
     expect_folder(NULL, NULL, NULL, machine);

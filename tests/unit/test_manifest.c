@@ -468,6 +468,20 @@ static void encrypted_files_are_counted(void)
     expect_shown(&list, 4, &unlinked, words);
 }
 
+/* When they are open, everything shows. */
+static void opened_files_are_those_of_the_list(void)
+{
+    const struct tt_manifest_entry other = make_entry("a", TT_MANIFEST_FILE, 0640, "54321");
+    struct tt_manifest_list list TT_CLEANUP(tt_manifest_list_clear) = list_honest();
+    struct tt_manifest_list found TT_CLEANUP(tt_manifest_list_clear) = make_list(&other, 1);
+    const struct manifests manifests = {.there = true, .last = {.station = (char *)"alpha", .results = list}};
+    struct tt_error err = TT_ERROR_INIT;
+    CU_ASSERT_EQUAL(manifest_check_results(&manifests, &list, &err), TT_OK);
+    CU_ASSERT_EQUAL(manifest_check_results(&manifests, &found, &err), TT_TAMPERED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "/opt/pht_results/a is not as station 'alpha' signed it"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "another content"));
+}
+
 /* Files that are not taken (compiled Python of an earlier stop) are in nobody's list. */
 static void only_what_is_taken_counts(void)
 {
@@ -729,6 +743,7 @@ int main(void)
         {"a stop's is read as written", a_stops_is_read_as_written},
         {"encrypted files are those of the list", encrypted_files_are_those_of_the_list},
         {"encrypted files are counted", encrypted_files_are_counted},
+        {"opened files are those of the list", opened_files_are_those_of_the_list},
         {"only what is taken counts", only_what_is_taken_counts},
         {"the query is the creator's", the_query_is_the_creators},
         {"manifests belong to their train", manifests_belong_to_their_train},

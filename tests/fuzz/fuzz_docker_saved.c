@@ -141,9 +141,29 @@ static enum tt_status memory_skip(void *user, uint64_t length, struct tt_error *
     return TT_OK;
 }
 
-/* As a layer of a layout: what is passed over changes nothing. */
+/* A layer on a master that has the same links. */
+struct twice {
+    struct layer_rules *rules;
+    struct tt_layer_visitor visitor;
+};
+
+static void begin_twice(void *user)
+{
+    struct twice *twice = user;
+    twice->visitor.begin(twice->visitor.user);
+}
+
+static enum tt_status take_twice(void *user, const struct tt_entry *entry, struct tt_error *err)
+{
+    struct twice *twice = user;
+    enum tt_status status = layer_rules_below(twice->rules, entry, err);
+    return status == TT_OK ? twice->visitor.entry(twice->visitor.user, entry, err) : status;
+}
+
+/* As a layer of a layout, of an image that runs in a folder of its own: what is passed over changes nothing. */
 static enum tt_status scan(struct memory memory, bool unhashed)
 {
+    static const char *const folders[] = {"srv", "/srv/./work", "/", "/srv/work"};
     struct layer_rules *rules TT_CLEANUP(layer_rules_free_cleanup) = NULL;
     struct layer_scan_result result = {.status = TT_OK};
     struct layer_scan_input input = {.what = "fuzz",
@@ -153,11 +173,19 @@ static enum tt_status scan(struct memory memory, bool unhashed)
                                      .algorithm = TT_SHA256,
                                      .unhashed = unhashed};
     demand(layer_rules_new(0, 1, &rules, NULL) == TT_OK);
-    struct tt_layer_visitor visitor = layer_rules_visitor(rules);
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        demand(layer_rules_run_in(rules, folders[i], NULL) == TT_OK);
+    struct twice twice = {.rules = rules, .visitor = layer_rules_visitor(rules)};
+    struct tt_layer_visitor visitor = {.user = &twice, .begin = begin_twice, .entry = take_twice};
     enum tt_status status = layer_scan(&input, &visitor, &result, NULL);
     demand(status == TT_OK || status == TT_MALFORMED);
     demand(result.is_hashed || unhashed || status != TT_OK || result.status != TT_OK);
-    return status == TT_OK ? result.status : status;
+    if (status != TT_OK || result.status != TT_OK)
+        return status == TT_OK ? result.status : status;
+    demand(twice.visitor.end(twice.visitor.user, 0, NULL) == TT_OK);
+    status = layer_rules_finish(rules, NULL);
+    demand(status == TT_OK || status == TT_MALFORMED || status == TT_TAMPERED);
+    return status;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -123,7 +123,8 @@ static bool add_descriptor(cJSON *object, const char *media_type, const struct o
            cJSON_AddNumberToObject(object, "size", (double)descriptor->size);
 }
 
-/* The parent's layers as they are described there, then the new one. */
+/* The parent's layers as they are described there, then the new one. Annotations are left out: there are stores that
+ * take a table of content that they name for the layer itself (eStargz, zstd:chunked). */
 static bool add_layers(cJSON *manifest, const cJSON *parent, const struct oci_descriptor *layer)
 {
     cJSON *layers = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(parent, "layers"), 1);
@@ -136,6 +137,8 @@ static bool add_layers(cJSON *manifest, const cJSON *parent, const struct oci_de
         const char *better = cJSON_IsString(type) ? oci_layer_type(type->valuestring) : NULL;
         if (better && !cJSON_SetValuestring(type, better))
             return false;
+        cJSON_DeleteItemFromObjectCaseSensitive(element, "annotations");
+        cJSON_DeleteItemFromObjectCaseSensitive(element, "data");
     }
     cJSON *added = cJSON_CreateObject();
     if (!added || !cJSON_AddItemToArray(layers, added)) {
@@ -145,13 +148,22 @@ static bool add_layers(cJSON *manifest, const cJSON *parent, const struct oci_de
     return add_descriptor(added, OCI_TYPE_LAYER, layer);
 }
 
+/* Those that describe. Others are set on every container of the image by Podman, and tell runtimes what to do. */
 static bool add_annotations(cJSON *manifest, const cJSON *parent)
 {
+    static const char describes[] = "org.opencontainers.";
     const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(parent, "annotations");
     if (!cJSON_IsObject(annotations))
         return true;
-    cJSON *copy = cJSON_Duplicate(annotations, 1);
-    return copy && cJSON_AddItemToObject(manifest, "annotations", copy);
+    cJSON *kept = cJSON_AddObjectToObject(manifest, "annotations");
+    const cJSON *annotation = NULL;
+    cJSON_ArrayForEach(annotation, annotations)
+    {
+        bool is_kept = cJSON_IsString(annotation) && strncmp(annotation->string, describes, sizeof describes - 1) == 0;
+        if (is_kept && !cJSON_AddStringToObject(kept, annotation->string, annotation->valuestring))
+            return false;
+    }
+    return kept;
 }
 
 enum tt_status oci_child_manifest(const struct tt_buffer *parent, const struct oci_descriptor *config,

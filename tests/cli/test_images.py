@@ -237,6 +237,22 @@ class Shapes(Case):
         self.assertEqual(index.get("annotations"), {"org.example": "kept"})
         self.assertIn(untagged["digest"], [entry["digest"] for entry in index["manifests"]])
 
+    def test_annotations_that_others_obey_end_here(self):
+        """Podman sets an image's on its containers, for runtimes to read; a layer's may name another content of it."""
+        layout = self.layout_at(0)
+        for tag in ("latest", "base"):
+            made = layout.manifest(tag)
+            made["annotations"] = {"run.oci.handler": "krun", "org.systemd.property.x": "5", "org.opencontainers.image.title": "kept"}
+            for layer in made["layers"]:
+                layer["annotations"] = {"io.github.containers.zstd-chunked.manifest-checksum": "sha256:00"}
+                layer["data"] = "AAAA"
+            layout.tag(tag, layout.put_json(made, oci.MANIFEST))
+        for command in ("pre-run", "post-run"):
+            self.good(command, layout, station="alpha")
+            made = layout.manifest("latest")
+            self.assertEqual(made["annotations"], {"org.opencontainers.image.title": "kept"})
+            self.assertEqual({name for layer in made["layers"] for name in layer}, {"mediaType", "digest", "size"})
+
     @needs_program("skopeo")
     def test_skopeo_accepts_what_is_written(self):
         layout = self.layout_at(0)

@@ -125,10 +125,11 @@ void layout_put_manifest(struct made_layout *layout, const char *config_members)
     put_text(&config, "]},\"history\":[{\"created_by\":\"hand\"}]}");
     layout_put_blob(layout, "sha256", config.data, config.length, layout->config);
     layout->config_size = config.length;
-    put_text(&manifest,
-             "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
-             "\"digest\":\"%s\",\"size\":%zu},\"annotations\":{\"made\":\"by hand\"},\"layers\":[",
-             layout->config, config.length);
+    put_text(
+        &manifest,
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
+        "\"digest\":\"%s\",\"size\":%zu},\"annotations\":{\"org.opencontainers.image.title\":\"by hand\"},\"layers\":[",
+        layout->config, config.length);
     for (size_t i = 0; i < layout->layer_count; i++)
         put_text(&manifest,
                  "%s{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"%s\",\"size\":%llu}",

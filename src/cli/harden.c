@@ -127,6 +127,10 @@ rlim_t harden_core_limit(void)
 
 /* --- Landlock --- */
 
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (UINT64_C(1) << 14) /* since Linux 6.2 */
+#endif
+
 static const uint64_t WRITING =
     LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
@@ -146,14 +150,17 @@ void harden_read_only(void)
 {
     if (IS_INSTRUMENTED)
         return;
-    struct landlock_ruleset_attr wanted = {.handled_access_fs = WRITING};
+    system_calls_read_only(); /* what Landlock does not know of, and something where it is lacking */
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    uint64_t truncate = version >= 3 ? LANDLOCK_ACCESS_FS_TRUNCATE : 0;
+    struct landlock_ruleset_attr wanted = {.handled_access_fs = WRITING | truncate};
     int rules = (int)syscall(SYS_landlock_create_ruleset, &wanted, sizeof wanted, 0);
     if (rules < 0)
         return;
     const char *temporary = secure_getenv("TMPDIR");
     allow(rules, temporary && temporary[0] ? temporary : "/var/tmp",
-          LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE);
-    allow(rules, "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE);
+          LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE | truncate);
+    allow(rules, "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE | truncate);
     (void)syscall(SYS_landlock_restrict_self, rules, 0);
     close(rules);
 }

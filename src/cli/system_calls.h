@@ -5,5 +5,7 @@
 /* Makes them fail with EPERM, for this process and those that it starts. Nothing happens where the kernel has no
  * seccomp filters. */
 void system_calls_refuse(void);
+/* The same of system calls that change files or start programs; what is opened for writing is not told apart. */
+void system_calls_read_only(void);
 
 #endif

@@ -105,21 +105,26 @@ class Waiting(Case):
     @unittest.skipUnless(PROBE, "this build has no library to preload")
     def test_rights(self):
         """A command that only reads can write and start nothing; nobody can trace."""
+        other = f"{self.work}/other"
+        with open(other, "wb") as stream:
+            stream.write(b"x")
         for command, writes in ((("verify", "train"), False), (("inspect", "train"), False), (self.stop(), True)):
             with self.subTest(command[0]):
                 path = f"{self.work}/written"
-                child = self.start(*command, env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": path})
+                child = self.start(*command, env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": path, "TT_PROBE_OTHER": other})
                 child.kill()
                 said = child.communicate()[1].decode()
                 word = "may" if writes else "may not"
                 self.assertEqual([line for line in said.splitlines() if line.startswith("probe ")],
-                                 [f"probe write {word}", "probe read may", f"probe execute {word}",
-                                  "probe trace may not"], said)
+                                 [f"probe write {word}", f"probe truncate {word}", f"probe chmod {word}",
+                                  "probe read may", f"probe execute {word}", "probe trace may not"], said)
+                self.assertEqual(os.path.getsize(other), 0 if writes else 1)
                 self.assertEqual(os.path.exists(path), writes)
 
     @unittest.skipUnless(PROBE, "this build has no library to preload")
     def test_temporary_files_stay_possible(self):
-        child = self.start("verify", "train", env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": f"{self.tmp}/written"})
+        child = self.start("verify", "train", env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": f"{self.tmp}/written",
+                                                      "TT_PROBE_OTHER": self.trail})
         child.kill()
         self.assertIn(b"probe write may\n", child.communicate()[1])
         os.remove(f"{self.tmp}/written")

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,6 +36,8 @@ int socket(int domain, int type, int protocol)
         say("write", descriptor);
         if (descriptor >= 0)
             close(descriptor);
+        say("truncate", truncate(getenv("TT_PROBE_OTHER"), 0));
+        say("chmod", chmod(getenv("TT_PROBE_OTHER"), 0666));
         say("read", open("/etc/passwd", O_RDONLY));
         say("execute", execute());
         say("trace", (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL));

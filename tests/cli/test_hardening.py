@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -117,9 +118,28 @@ class Waiting(Case):
                 word = "may" if writes else "may not"
                 self.assertEqual([line for line in said.splitlines() if line.startswith("probe ")],
                                  [f"probe write {word}", f"probe truncate {word}", f"probe chmod {word}",
-                                  "probe read may", f"probe execute {word}", "probe trace may not"], said)
+                                  "probe read may", f"probe execute {word}", "probe mount may not",
+                                  "probe trace may not"], said)
                 self.assertEqual(os.path.getsize(other), 0 if writes else 1)
                 self.assertEqual(os.path.exists(path), writes)
+
+    @unittest.skipUnless(PROBE, "this build has no library to preload")
+    def test_a_program_for_32_bits(self):
+        """A helper or a module may have one: the filter knows its system calls, too."""
+        program = f"{self.work}/program"
+        code = bytes.fromhex("31db31c040cd80")  # exit(0) for i386
+        with open(program, "wb") as stream:
+            stream.write(struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0))
+            stream.write(struct.pack("<8I", 1, 0, 0x8048000, 0x8048000, 84 + len(code), 84 + len(code), 5, 4096) + code)
+        os.chmod(program, 0o755)
+        try:
+            self.assertEqual(subprocess.run([program], check=False).returncode, 0)
+        except OSError:
+            return  # a machine that has no such programs
+        child = self.start(*self.stop(), env={"LD_PRELOAD": PROBE, "TT_PROBE_FILE": f"{self.work}/written",
+                                              "TT_PROBE_OTHER": self.trail, "TT_PROBE_PROGRAM": program})
+        child.kill()
+        self.assertIn(b"probe execute may\n", child.communicate()[1])
 
     @unittest.skipUnless(PROBE, "this build has no library to preload")
     def test_temporary_files_stay_possible(self):

@@ -7,6 +7,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +20,8 @@ static int execute(void)
 {
     pid_t child = fork();
     if (child == 0) {
-        execl("/bin/true", "true", (char *)NULL);
+        const char *program = getenv("TT_PROBE_PROGRAM");
+        execl(program ? program : "/bin/true", "true", (char *)NULL);
         _exit(1);
     }
     int status = 1;
@@ -40,6 +42,7 @@ int socket(int domain, int type, int protocol)
         say("chmod", chmod(getenv("TT_PROBE_OTHER"), 0666));
         say("read", open("/etc/passwd", O_RDONLY));
         say("execute", execute());
+        say("mount", (int)syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) == 0 || errno != EPERM ? 0 : -1);
         say("trace", (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL));
     }
     int (*real)(int, int, int) = (int (*)(int, int, int))dlsym(RTLD_NEXT, "socket");

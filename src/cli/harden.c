@@ -2,12 +2,14 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -28,10 +30,29 @@ static const bool IS_INSTRUMENTED = false;
 
 static struct rlimit inherited_core_limit;
 
+/* Whether the program's file gave the process capabilities. Those of a service (ambient ones) came from who started it,
+ * and root's are its own. */
+static bool has_file_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (!getauxval(AT_SECURE) || getuid() == 0 || syscall(SYS_capget, &header, sets) != 0)
+        return false;
+    for (unsigned i = 0; i < 32 * _LINUX_CAPABILITY_U32S_3; i++)
+        if ((sets[i / 32].permitted >> i % 32 & 1) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, i, 0, 0) != 1)
+            return true;
+    return false;
+}
+
 /* A program that runs with rights of another user must not take modules, sockets and folders from this one. */
 static enum tt_status refuse_foreign_rights(struct tt_error *err)
 {
-    if (getuid() == geteuid() && getgid() == getegid())
+    bool has_own_user = getuid() == geteuid() && getgid() == getegid();
+    if (has_own_user && has_file_capabilities())
+        return tt_error_set(err, TT_USAGE,
+                            "traintoken must not have capabilities of its own: whoever starts it chooses the PKCS#11 "
+                            "module; take them away (setcap -r), or start it by a service of the station's user");
+    if (has_own_user)
         return TT_OK;
     return tt_error_set(err, TT_USAGE,
                         "traintoken must not be installed set-user-ID or set-group-ID: whoever starts it chooses the "

@@ -166,6 +166,24 @@ class Program(Case):
             self.assertIn(word, done.stderr)
             self.assertEqual(done.stdout, "")
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to be two users")
+    def test_capabilities(self):
+        """Those of the file would be those of the caller's module; those of a service are its own."""
+        place = tempfile.mkdtemp(dir="/var/tmp")  # where they count
+        self.addCleanup(shutil.rmtree, place, True)
+        os.chmod(place, 0o755)
+        copy = f"{place}/traintoken"
+        shutil.copy(PROGRAM, copy)
+        raw = 13
+        service = ["setpriv", "--inh-caps=+net_raw", "--ambient-caps=+net_raw", *AS_NOBODY[1:]]
+        for capabilities, before, status in ((0, AS_NOBODY, 0), (0, service, 0), (1 << raw, AS_NOBODY, 2)):
+            if capabilities:  # linux/capability.h: revision 2, effective
+                os.setxattr(copy, "security.capability", struct.pack("<5I", 0x02000001, capabilities, 0, 0, 0))
+            done = subprocess.run([*before, copy, "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+            self.assertEqual(done.returncode, status, done.stderr)
+        self.assertIn("setcap -r", done.stderr)
+
     @unittest.skipIf(SANITIZED, "sanitizers choose otherwise")
     def test_how_it_is_linked(self):
         said = subprocess.run(["readelf", "-W", "-h", "-l", "-d", PROGRAM], stdout=subprocess.PIPE, text=True,

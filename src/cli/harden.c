@@ -72,17 +72,37 @@ static void open_standard_descriptors(void)
         (void)fcntl(standard, F_SETFD, 0);
 }
 
-/* A number that an argument gives on its own, behind "=" or behind a slash: perhaps a descriptor. -1 where none is. */
-static long number_in(const char *argument)
+struct kept {
+    unsigned numbers[KEPT_LIMIT];
+    size_t count;
+};
+
+/* A number at the start of `text`, with nothing behind it, unless more may follow. */
+static void keep_number(struct kept *kept, const char *text, bool more_may_follow)
 {
-    const char *start = strrchr(argument, '=');
-    const char *slash = strrchr(argument, '/');
-    start = slash && (!start || slash > start) ? slash + 1 : start ? start + 1 : argument;
-    if (!isdigit((unsigned char)start[0]))
-        return -1;
     char *end = NULL;
-    long number = strtol(start, &end, 10);
-    return *end == '\0' && number > STDERR_FILENO && number < 1 << 20 ? number : -1;
+    long number = isdigit((unsigned char)text[0]) ? strtol(text, &end, 10) : -1;
+    if (number > STDERR_FILENO && number < 1 << 20 && (more_may_follow || *end == '\0') && kept->count < KEPT_LIMIT)
+        kept->numbers[kept->count++] = (unsigned)number;
+}
+
+/* Paths as /dev/fd/5, wherever they stand in a URI, and however it writes them. */
+static void keep_paths(struct kept *kept, const char *text)
+{
+    while ((text = strcasestr(text, "fd")) != NULL) {
+        text += 2;
+        size_t slash = *text == '/' ? 1 : strncasecmp(text, "%2F", 3) == 0 ? 3 : 0;
+        if (slash > 0)
+            keep_number(kept, text + slash, true);
+    }
+}
+
+/* A number that an argument gives on its own or behind "=" may be a descriptor, and so may one in a path. */
+static void keep_descriptors(struct kept *kept, const char *argument)
+{
+    const char *equals = strrchr(argument, '=');
+    keep_number(kept, equals ? equals + 1 : argument, false);
+    keep_paths(kept, argument);
 }
 
 static int by_number(const void *one, const void *other)
@@ -95,20 +115,18 @@ static int by_number(const void *one, const void *other)
 /* Descriptors that nobody meant for us could be written to by mistake, or be handed on to a helper program. */
 static void close_stray_descriptors(int argc, char *const *argv)
 {
-    unsigned kept[KEPT_LIMIT] = {0};
-    size_t count = 0;
-    for (int i = 1; i < argc && count < KEPT_LIMIT; i++) {
-        long number = number_in(argv[i]);
-        if (number >= 0)
-            kept[count++] = (unsigned)number;
-    }
-    qsort(kept, count, sizeof kept[0], by_number);
+    struct kept kept = {0};
+    const char *key = getenv("PRIVATE_KEY_PATH");
+    for (int i = 1; i < argc; i++)
+        keep_descriptors(&kept, argv[i]);
+    keep_paths(&kept, key ? key : "");
+    qsort(kept.numbers, kept.count, sizeof kept.numbers[0], by_number);
     unsigned next = STDERR_FILENO + 1;
-    for (size_t i = 0; i < count; i++) {
-        if (kept[i] > next)
-            (void)syscall(SYS_close_range, next, kept[i] - 1, 0);
-        (void)fcntl((int)kept[i], F_SETFD, FD_CLOEXEC);
-        next = kept[i] + 1;
+    for (size_t i = 0; i < kept.count; i++) {
+        if (kept.numbers[i] > next)
+            (void)syscall(SYS_close_range, next, kept.numbers[i] - 1, 0);
+        (void)fcntl((int)kept.numbers[i], F_SETFD, FD_CLOEXEC);
+        next = kept.numbers[i] + 1;
     }
     (void)syscall(SYS_close_range, next, ~0U, 0);
 }

@@ -55,19 +55,19 @@ class Waiting(Case):
             return dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
 
     def test_stray_descriptors(self):
+        meant = (160, 170, 180, 190, 200)
         with contextlib.ExitStack() as files:
             # Opened last to first, so that none has the number of another.
-            stray, path, meant = (files.enter_context(open("/etc/hostname", "rb")) for _ in range(3))
-            numbers = {}
-            for name, one, number in (("stray", stray, 150), ("path", path, 160), ("meant", meant, 170)):
+            opened = [files.enter_context(open("/etc/hostname", "rb")) for _ in range(1 + len(meant))]
+            for one, number in zip(opened, (150, *meant)):
                 os.dup2(one.fileno(), number)
                 files.callback(os.close, number)
-                numbers[name] = number
-            child = self.start(*self.stop("--pin-fd", "170", "--state=/dev/fd/160"),
-                               pass_fds=tuple(numbers.values()))
+            child = self.start(*self.stop("--pin-fd", "170", "--state=/dev/fd/160", "--module",
+                                          "file:/dev/fd/190?x=150x", "--audit", "x%2Ffd%2F180&x=y"),
+                               pass_fds=(150, *meant), env={"PRIVATE_KEY_PATH": "pkcs11:x?pin-source=/dev/fd/200"})
             found = self.descriptors(child)
         self.assertNotIn(150, found)
-        self.assertEqual({found.get(160), found.get(170)}, {"/etc/hostname"})
+        self.assertEqual([found.get(number) for number in meant], ["/etc/hostname"] * len(meant))
 
     def test_standard_descriptors(self):
         child = self.start(*self.stop(), close=(0, 1, 2))

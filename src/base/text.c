@@ -37,12 +37,19 @@ bool tt_text_is_utf8(const char *text, size_t length)
     return true;
 }
 
-/* U+2028 to U+202E and U+2066 to U+2069 break lines or turn the direction of writing: what stands there would read as
- * something else. `step` bytes are one character. */
+/* What breaks lines, turns the direction of writing, or shows nothing at all: the text would read as something else.
+ * `step` bytes are one character; UTF-8 has the order of the characters. */
 static bool misleads(const unsigned char *in, size_t step)
 {
-    return step == 3 && in[0] == 0xE2 &&
-           ((in[1] == 0x80 && in[2] >= 0xA8 && in[2] <= 0xAE) || (in[1] == 0x81 && in[2] >= 0xA6 && in[2] <= 0xA9));
+    static const struct {
+        const char *first, *last;
+    } ranges[] = {{"\u00ad", "\u00ad"}, {"\u061c", "\u061c"}, {"\u180e", "\u180e"}, {"\u200b", "\u200f"},
+                  {"\u2028", "\u202e"}, {"\u2060", "\u2069"}, {"\ufeff", "\ufeff"}, {"\U000e0000", "\U000e007f"}};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (step == strlen(ranges[i].first) && memcmp(in, ranges[i].first, step) >= 0 &&
+            memcmp(in, ranges[i].last, step) <= 0)
+            return true;
+    return false;
 }
 
 void tt_text_printable(const char *text, char *out, size_t size)

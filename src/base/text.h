@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Copies `text` into out[size] (always terminated, cut if too long) with control characters, and bytes that are not
- * UTF-8, written as \xNN: nothing that a train names can move a terminal's cursor. */
+/* Copies `text` into out[size] (always terminated, cut if too long) with control characters, invisible ones, and bytes
+ * that are not UTF-8, written as \xNN: nothing that a train names can move a terminal's cursor, or look like another
+ * name that differs in nothing one sees. */
 void tt_text_printable(const char *text, char *out, size_t size);
 
 /* Length in bytes (1 to 4) of the UTF-8 sequence at text[0..length), or 0 when it is not well formed

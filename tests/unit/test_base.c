@@ -34,6 +34,8 @@ static void hostile_text_is_printable(void)
     CU_ASSERT_STRING_EQUAL(out, "no\\xe2\\x80\\xaeyes\\xe2\\x81\\xa6\\xe2\\x80\\xa9\u2026\u201c\u2070");
     tt_text_printable("\x01\x01\x01", out, 6);
     CU_ASSERT_STRING_EQUAL(out, "\\x01");
+    tt_text_printable("17\u200b 1\ufeff7 \U000e0041\u00ac", out, sizeof out); /* looks like 17 */
+    CU_ASSERT_STRING_EQUAL(out, "17\\xe2\\x80\\x8b 1\\xef\\xbb\\xbf7 \\xf3\\xa0\\x81\\x81\u00ac");
 }
 
 static void utf8_forms(void)

@@ -120,7 +120,7 @@ static enum tt_status check_public(struct pre_run *run, struct tt_error *err)
                               run->stop->index, run->stop->station);
     if (status == TT_OK && blobs_are_cheap(run->visit.image))
         status = tt_image_verify_blobs(run->visit.image, err);
-    if (status == TT_OK && run->is_whole)
+    if (status == TT_OK)
         status = against_check(run->visit.image, train, run->against, run->options->platform, &run->manifests, NULL,
                                NULL, err);
     if (status == TT_OK)

@@ -11,8 +11,7 @@
 struct pre_run {
     const struct tt_stop_options *options;
     struct visit visit;
-    bool is_whole;       /* of a whole stop: what the train is built on is checked, too, before its code runs on it */
-    const char *against; /* for that: the master image; NULL: what the creator's manifest says */
+    const char *against; /* the master image that the train must be built on; NULL: what the creator's manifest says */
     struct manifests manifests;
     struct definition_files definition;
     const struct tt_stop *stop;

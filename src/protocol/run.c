@@ -67,7 +67,7 @@ enum tt_status tt_run(const struct tt_run_options *options, struct tt_run_report
     struct whole_stop whole TT_CLEANUP(whole_stop_clear) = {
         .options = options,
         .post = {.options = &options->stop},
-        .pre = {.options = &options->stop, .is_whole = true, .against = options->against}};
+        .pre = {.options = &options->stop, .against = options->against}};
     record_command(options->stop.audit, "run", options->stop.image, options->stop.station);
     enum tt_status status = base_image_start(&whole.post.base, &options->stop, err);
     if (status == TT_OK)

@@ -479,6 +479,7 @@ class Sealed(AgainstCase):
         train.push([fs.file("etc/passwd", b"x")])
         self.refused(4, ["/etc/passwd"], "verify", train, pin=None)
         self.differs(train, ["/etc/passwd"])
+        self.refused(4, ["/etc/passwd"], "pre-run", train, station="alpha", module="/nonexistent.so", pin=None)
         self.assertTrue(tokens())
 
 

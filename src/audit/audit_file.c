@@ -179,7 +179,10 @@ static enum tt_status find_record(const struct stretch *stretch, struct audit_en
         if (!before && !stretch->is_whole)
             return TT_OK;
         struct audit_line line TT_CLEANUP(audit_line_clear) = {0};
-        if (audit_line_parse((const char *)stretch->data + start, finish - start, &line, NULL) == TT_OK) {
+        enum tt_status status = audit_line_parse((const char *)stretch->data + start, finish - start, &line, NULL);
+        if (status == TT_INTERNAL) /* what could not be read is no ruin */
+            return tt_error_memory(err);
+        if (status == TT_OK) {
             end->place.number = line.number;
             end->place.has_previous = true;
             end->ruin = stretch->length - stop;

@@ -127,8 +127,8 @@ static enum tt_status put_head(const struct audit_place *place, const char *even
     struct timespec now;
     struct tm parts;
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &parts);
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
+    if (!gmtime_r(&now.tv_sec, &parts) || strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts) == 0)
+        return tt_error_set(err, TT_INTERNAL, "this machine's clock shows no time that can be written down");
     audit_hash_text(place->hash, previous);
     return tt_buffer_printf(line, err,
                             "{\"number\":%" PRIu64 ",\"previous\":%s%s%s,\"time\":\"%s.%03ldZ\",\"event\":\"%s\"",

@@ -47,8 +47,8 @@ static enum tt_status put_members(struct tt_buffer *text, const char *trail, con
     char host[256] = "";
     time_t now = time(NULL);
     struct tm parts;
-    gmtime_r(&now, &parts);
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &parts);
+    if (!gmtime_r(&now, &parts) || strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        return tt_error_set(err, TT_INTERNAL, "this machine's clock shows no time that can be written down");
     gethostname(host, sizeof host - 1);
     audit_hash_text(mark->hash, hash);
     enum tt_status status = tt_buffer_printf(

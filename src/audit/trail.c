@@ -193,8 +193,11 @@ static enum tt_status read_continued(const struct part *part, char **ret_name, s
     enum tt_status status = lines_begin(part, &lines, err);
     if (status == TT_OK)
         status = next_piece(&lines, &text, &length, &begins, &ends, err);
-    if (status != TT_OK || !text || audit_line_parse(text, length, &line, NULL) != TT_OK)
+    if (status != TT_OK || !text)
         return status;
+    status = audit_line_parse(text, length, &line, NULL);
+    if (status != TT_OK) /* what is no record continues nothing */
+        return status == TT_INTERNAL ? tt_error_memory(err) : TT_OK;
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(line.json, "continues"));
     if (strcmp(line.event, AUDIT_FIRST_EVENT) != 0 || !name)
         return TT_OK;
@@ -303,7 +306,10 @@ static enum tt_status read_part(struct reading *reading, const struct part *part
             break;
         struct audit_line line TT_CLEANUP(audit_line_clear) = {0};
         /* The last record may lack its line's end: who appends the next one takes it for one, too. */
-        if (begins && audit_line_parse(text, length, &line, NULL) == TT_OK)
+        enum tt_status read = begins ? audit_line_parse(text, length, &line, NULL) : TT_MALFORMED;
+        if (read == TT_INTERNAL)
+            status = tt_error_memory(err);
+        else if (read == TT_OK)
             status = take_record(reading, part, &line, text, length, err);
         else
             status = audit_chain_ruin(&reading->chain, text, length, begins, err);

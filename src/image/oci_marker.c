@@ -252,7 +252,13 @@ static enum tt_status recover_all(const struct oci_layout *layout, DIR *list, st
 {
     int lock TT_CLEANUP(tt_close_cleanup) = -1;
     enum tt_status status = TT_OK;
-    for (struct dirent *entry; status == TT_OK && (entry = readdir(list));) {
+    while (status == TT_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(list);
+        if (!entry && errno != 0)
+            status = tt_error_errno(err, TT_STORE, "cannot list %s", layout->path);
+        if (!entry)
+            break;
         if (!is_marker(entry->d_name))
             continue;
         if (lock < 0)

@@ -104,32 +104,46 @@ static enum tt_status find_tag_in_use(const struct oci_layout *layout, const cJS
 }
 
 /* Only regular files whose names are digests: nothing else was put there by anyone who writes images. */
+static enum tt_status remove_blob(const struct oci_layout *layout, int folder, const char *name, const char *digest,
+                                  size_t *removed, struct tt_error *err)
+{
+    struct stat facts;
+    bool found = fstatat(folder, name, &facts, AT_SYMLINK_NOFOLLOW) == 0;
+    if (found ? !S_ISREG(facts.st_mode) : errno == ENOENT)
+        return TT_OK;
+    if (!found || (unlinkat(folder, name, 0) != 0 && errno != ENOENT))
+        return tt_error_errno(err, TT_STORE, "cannot remove the blob %s in %s", digest, layout->path);
+    ++*removed;
+    return TT_OK;
+}
+
 static enum tt_status sweep_folder(const struct oci_layout *layout, const char *algorithm, const struct oci_set *used,
                                    size_t *removed, struct tt_error *err)
 {
+    char folder_name[32];
     char name[OCI_DIGEST_TEXT + 8];
-    snprintf(name, sizeof name, "blobs/%s", algorithm);
-    int folder = openat(layout->folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(folder_name, sizeof folder_name, "blobs/%s", algorithm);
+    int folder = openat(layout->folder, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0 && errno == ENOENT)
         return TT_OK;
     DIR *list = folder >= 0 ? fdopendir(folder) : NULL;
     enum tt_status status =
-        list ? TT_OK : tt_error_errno(err, TT_STORE, "cannot list the folder %s in %s", name, layout->path);
-    for (struct dirent *entry; list && status == TT_OK && (entry = readdir(list));) {
+        list ? TT_OK : tt_error_errno(err, TT_STORE, "cannot list the folder %s in %s", folder_name, layout->path);
+    while (list && status == TT_OK) {
         struct oci_digest digest;
-        struct stat facts;
+        errno = 0;
+        const struct dirent *entry = readdir(list);
+        if (!entry && errno != 0)
+            status = tt_error_errno(err, TT_STORE, "cannot list the folder %s in %s", folder_name, layout->path);
+        if (!entry)
+            break;
         int length = snprintf(name, sizeof name, "%s:%s", algorithm, entry->d_name);
-        if (length < 0 || (size_t)length >= sizeof name || oci_digest_parse(name, &digest, NULL) != TT_OK ||
-            oci_set_has(used, digest.text) || fstatat(folder, entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0 ||
-            !S_ISREG(facts.st_mode))
-            continue;
-        if (unlinkat(folder, entry->d_name, 0) != 0 && errno != ENOENT)
-            status = tt_error_errno(err, TT_STORE, "cannot remove the blob %s in %s", digest.text, layout->path);
-        else
-            ++*removed;
+        if (length > 0 && (size_t)length < sizeof name && oci_digest_parse(name, &digest, NULL) == TT_OK &&
+            !oci_set_has(used, digest.text))
+            status = remove_blob(layout, folder, entry->d_name, digest.text, removed, err);
     }
     if (list && status == TT_OK && *removed > 0 && fsync(folder) != 0)
-        status = tt_error_errno(err, TT_STORE, "cannot write the folder blobs/%s in %s", algorithm, layout->path);
+        status = tt_error_errno(err, TT_STORE, "cannot write the folder %s in %s", folder_name, layout->path);
     if (list)
         closedir(list);
     else
@@ -157,7 +171,7 @@ static enum tt_status sweep_layout(const struct oci_layout *layout, const cJSON 
 enum tt_status oci_sweep_unreachable(const struct oci_layout *layout, struct tt_error *err)
 {
     cJSON *index TT_CLEANUP(tt_json_cleanup) = NULL;
-    if (faccessat(layout->folder, "index.json", F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+    if (faccessat(layout->folder, "index.json", F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
         return TT_OK;
     enum tt_status status = oci_index_read(layout, NULL, &index, err);
     return status == TT_OK ? sweep_layout(layout, index, err) : status;

@@ -47,6 +47,7 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
         return status;
     const struct tt_state_record *record = tt_state_record(run->state);
     bool overtaken = false;
+    bool decrypted = false;
     if (record->phase == TT_STATE_DONE && !run->options->again)
         return tt_error_set(
             err, TT_WRONG_STOP,
@@ -56,9 +57,11 @@ static enum tt_status check_memory(struct pre_run *run, struct tt_error *err)
     if (record->phase == TT_STATE_NONE || record->phase == TT_STATE_DONE)
         return TT_OK;
     status = check_overtaken(run, record, &overtaken, err);
+    if (status == TT_OK && !overtaken)
+        status = visit_is_decrypted(&run->visit, &decrypted, err);
     if (status != TT_OK)
         return status;
-    if (overtaken || visit_is_decrypted(&run->visit))
+    if (overtaken || decrypted)
         return tt_error_set(err, TT_WRONG_STOP,
                             "%s is decrypted already by an earlier pre-run; go on with running it and post-run",
                             run->options->image);

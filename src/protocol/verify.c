@@ -100,7 +100,10 @@ static enum tt_status check_visit(const struct visit *visit, const struct tt_ver
         status = check_manifests(visit, options->trust, position, sink, user, &manifests, err);
     if (status != TT_OK)
         return status;
-    bool decrypted = visit_is_decrypted(visit);
+    bool decrypted = false;
+    status = visit_is_decrypted(visit, &decrypted, err);
+    if (status != TT_OK)
+        return status;
     status = decrypted ? check_decrypted(visit, &manifests, sink, user, err)
                        : check_encrypted(visit, &manifests, position, sink, user, err);
     if (status == TT_OK)

@@ -96,12 +96,19 @@ enum tt_status visit_open(const char *reference, const char *platform, enum visi
     return status == TT_OK ? visit_image(image, results, ret_visit, err) : status;
 }
 
-bool visit_is_decrypted(const struct visit *visit)
+enum tt_status visit_is_decrypted(const struct visit *visit, bool *ret_is_decrypted, struct tt_error *err)
 {
     uint8_t hash[TT_SHA512_SIZE];
-    return definition_check(visit->train, visit->definition, DEFINITION_RAN, NULL, NULL) == TT_OK &&
-           content_definition_hash(visit->train, visit->definition, NULL, hash, NULL) == TT_OK &&
-           tt_digest_equal(hash, visit->train->hash, sizeof hash);
+    struct tt_error said = TT_ERROR_INIT;
+    enum tt_status status = definition_check(visit->train, visit->definition, DEFINITION_RAN, NULL, &said);
+    if (status == TT_OK)
+        status = content_definition_hash(visit->train, visit->definition, NULL, hash, &said);
+    *ret_is_decrypted = status == TT_OK && tt_digest_equal(hash, visit->train->hash, sizeof hash);
+    /* Only the files tell that they are not plaintext: for want of memory nothing is taken for encrypted. */
+    if (status == TT_OK || status == TT_MALFORMED || status == TT_TAMPERED)
+        return TT_OK;
+    return tt_error_set(err, status, "cannot tell whether the train lies decrypted in %s: %s",
+                        tt_image_reference(visit->image), said.message);
 }
 
 void visit_clear(struct visit *visit)

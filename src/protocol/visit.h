@@ -32,7 +32,7 @@ TT_MUST_USE enum tt_status visit_image(struct tt_image *image, enum visit_result
 void visit_clear(struct visit *visit);
 
 /* Whether the definition lies in the image as plaintext: pre-run was here, and perhaps the train's code. */
-bool visit_is_decrypted(const struct visit *visit);
+TT_MUST_USE enum tt_status visit_is_decrypted(const struct visit *visit, bool *ret_is_decrypted, struct tt_error *err);
 
 /* Reads and parses the configuration of an image. TT_MALFORMED when it is missing, too large or no configuration,
  * TT_TAMPERED when it is no regular file. */

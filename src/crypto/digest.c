@@ -1,6 +1,7 @@
 #include "crypto/digest.h"
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
@@ -14,6 +15,18 @@ static const EVP_MD *digest_type(enum tt_digest_algorithm algorithm)
     return algorithm == TT_SHA512 ? EVP_sha512() : EVP_sha256();
 }
 
+/* What OpenSSL's configuration takes away, nobody finds by "cannot hash". */
+static enum tt_status cannot_hash(struct tt_error *err)
+{
+    unsigned long code = ERR_peek_last_error();
+    ERR_clear_error();
+    if (ERR_GET_REASON(code) != ERR_R_UNSUPPORTED)
+        return tt_error_set(err, TT_INTERNAL, "cannot hash");
+    return tt_error_set(err, TT_INTERNAL,
+                        "OpenSSL has no SHA-256 or SHA-512 to hash with: its configuration (openssl.cnf, or what "
+                        "OPENSSL_CONF names) leaves out the default provider, or wants what that has not");
+}
+
 enum tt_status tt_digest_new(enum tt_digest_algorithm algorithm, struct tt_digest **ret_digest, struct tt_error *err)
 {
     struct tt_digest *digest TT_CLEANUP(tt_digest_free_cleanup) = calloc(1, sizeof *digest);
@@ -22,7 +35,7 @@ enum tt_status tt_digest_new(enum tt_digest_algorithm algorithm, struct tt_diges
     digest->type = digest_type(algorithm);
     digest->context = EVP_MD_CTX_new();
     if (!digest->context || EVP_DigestInit_ex(digest->context, digest->type, NULL) != 1)
-        return tt_error_memory(err);
+        return cannot_hash(err);
     *ret_digest = TT_TAKE(digest);
     return TT_OK;
 }
@@ -38,7 +51,7 @@ void tt_digest_free(struct tt_digest *digest)
 enum tt_status tt_digest_update(struct tt_digest *digest, const void *data, size_t length, struct tt_error *err)
 {
     if (EVP_DigestUpdate(digest->context, data, length) != 1)
-        return tt_error_set(err, TT_INTERNAL, "cannot hash");
+        return cannot_hash(err);
     return TT_OK;
 }
 
@@ -46,7 +59,7 @@ enum tt_status tt_digest_final(struct tt_digest *digest, uint8_t *ret_value, str
 {
     if (EVP_DigestFinal_ex(digest->context, ret_value, NULL) != 1 ||
         EVP_DigestInit_ex(digest->context, digest->type, NULL) != 1)
-        return tt_error_set(err, TT_INTERNAL, "cannot hash");
+        return cannot_hash(err);
     return TT_OK;
 }
 
@@ -54,7 +67,7 @@ enum tt_status tt_digest_once(enum tt_digest_algorithm algorithm, const void *da
                               struct tt_error *err)
 {
     if (EVP_Digest(data, length, ret_value, NULL, digest_type(algorithm), NULL) != 1)
-        return tt_error_set(err, TT_INTERNAL, "cannot hash");
+        return cannot_hash(err);
     return TT_OK;
 }
 

@@ -293,6 +293,12 @@ class Usage(OutputCase):
                 self.assertIn(done.returncode, (2, 8), done.stderr)
                 self.assertNotIn(b"\x1b", done.stderr)
 
+    def test_an_openssl_that_cannot_hash(self):
+        with open(f"{self.home}/openssl.cnf", "w", encoding="utf-8") as stream:
+            stream.write("openssl_conf = a\n[a]\nalg_section = b\n[b]\ndefault_properties = fips=yes\n")
+        self.refused(1, ["OPENSSL_CONF", "default provider"], "verify", self.layout_at(1),
+                     env={"OPENSSL_CONF": f"{self.home}/openssl.cnf"})
+
     def test_options_may_follow_the_image(self):
         layout = self.layout_at(0)
         self.good("verify", layout, "--json")

@@ -17,13 +17,14 @@ enum fit { FIT_NONE, FIT_UNKNOWN, FIT_LOOSE, FIT_EXACT };
 
 struct search {
     const struct oci_layout *layout;
+    const char *tag;
     struct platform wanted;
     bool explicit;
     unsigned nested; /* indexes read so far */
     enum fit best;
     struct oci_descriptor found;
-    bool ambiguous;
-    struct tt_buffer seen; /* platforms there are, for the message */
+    struct oci_descriptor first; /* that the tag names directly: the only one */
+    struct tt_buffer seen;       /* platforms there are, for the message */
 };
 
 static bool copy_part(const char *from, size_t length, char to[PART_SIZE])
@@ -124,9 +125,6 @@ static enum tt_status consider_manifest(struct search *search, const cJSON *entr
     if (fit > search->best) {
         search->best = fit;
         search->found = *descriptor;
-        search->ambiguous = false;
-    } else if (fit == search->best && depth == 0 && !oci_digest_equal(&descriptor->digest, &search->found.digest)) {
-        search->ambiguous = true;
     }
     return TT_OK;
 }
@@ -156,16 +154,32 @@ static enum tt_status consider_index(struct search *search, const struct oci_des
     return TT_OK;
 }
 
+/* Of several images under one tag others take the first, whatever its platform, or know another annotation for tags. */
+static enum tt_status check_alone(struct search *search, const struct oci_descriptor *descriptor, struct tt_error *err)
+{
+    if (search->first.digest.text[0] == '\0')
+        search->first = *descriptor;
+    if (oci_digest_equal(&descriptor->digest, &search->first.digest))
+        return TT_OK;
+    return tt_error_set(err, TT_MALFORMED, "the tag '%s' in %s names several images", search->tag,
+                        search->layout->path);
+}
+
 static enum tt_status consider(struct search *search, const cJSON *entry, unsigned depth, struct tt_error *err)
 {
     struct oci_descriptor descriptor;
     enum tt_status status = oci_descriptor_parse(entry, &descriptor, err);
     if (status != TT_OK)
         return status;
-    if (oci_is_index_type(descriptor.media_type))
-        return consider_index(search, &descriptor, depth, err);
-    if (descriptor.media_type[0] != '\0' && !oci_is_manifest_type(descriptor.media_type))
+    bool is_index = oci_is_index_type(descriptor.media_type);
+    if (!is_index && descriptor.media_type[0] != '\0' && !oci_is_manifest_type(descriptor.media_type))
         return TT_OK; /* something else that travels with images */
+    if (depth == 0)
+        status = check_alone(search, &descriptor, err);
+    if (status != TT_OK)
+        return status;
+    if (is_index)
+        return consider_index(search, &descriptor, depth, err);
     return consider_manifest(search, entry, &descriptor, depth, err);
 }
 
@@ -217,8 +231,6 @@ static enum tt_status search_tag(struct search *search, const cJSON *index, cons
         return no_such_tag(search, manifests, tag, err);
     if (search->best == FIT_NONE)
         return no_such_platform(search, tag, err);
-    if (search->ambiguous)
-        return tt_error_set(err, TT_MALFORMED, "the tag '%s' in %s names several images", tag, search->layout->path);
     *ret_manifest = search->found;
     return TT_OK;
 }
@@ -226,7 +238,7 @@ static enum tt_status search_tag(struct search *search, const cJSON *index, cons
 enum tt_status oci_select(const struct oci_layout *layout, const cJSON *index, const char *tag, const char *platform,
                           struct oci_descriptor *ret_manifest, struct tt_error *err)
 {
-    struct search search = {.layout = layout, .explicit = platform != NULL};
+    struct search search = {.layout = layout, .tag = tag, .explicit = platform != NULL};
     this_machine(&search.wanted);
     enum tt_status status = platform ? parse_platform(platform, &search.wanted, err) : TT_OK;
     if (status == TT_OK)

@@ -210,6 +210,26 @@ class Shapes(Case):
             self.refused(2, [], "inspect", "--platform", bad, layout)
         self.through(layout)
 
+    def test_several_images_under_one_tag(self):
+        """Other programs would take another one than is verified here."""
+        layout = self.layout_at(0)
+        train = {key: value for key, value in layout.tags()["latest"].items() if key != "annotations"}
+        other = layout.image([oci.Layer([fs.file("x", b"x")])])
+        here = {"platform": {"os": "linux", "architecture": oci.ARCHITECTURE}}
+        tag, name = {"annotations": {oci.TAG: "latest"}}, {"annotations": {"io.containerd.image.name": "docker.io/x:latest"}}
+        cases = {"one with a platform": ({**other, **tag}, {**train, **tag, **here}),
+                 "another platform": ({**other, **tag, "platform": {"os": "linux", "architecture": "m68k"}}, {**train, **tag}),
+                 "another kind of tag": ({**other, **tag}, {**train, **name, **here}),
+                 "an index": ({**train, **tag},
+                              layout.put_json({"schemaVersion": 2, "manifests": [other]}, oci.INDEX, **tag))}
+        for case, entries in cases.items():
+            for order in (entries, entries[::-1]):
+                with self.subTest(case):
+                    layout.write_index(order)
+                    self.refused(3, "several images", "verify", layout, pin=None)
+        layout.write_index([{**train, **tag}, {**train, **name, **here}])
+        self.good("verify", layout, pin=None)
+
     def test_one_platform_behind_an_index(self):
         layout = oci.Layout.create(f"{self.work}/nested")
         ours = layout.image([oci.SYSTEM, oci.Layer(list(sample().values()))])

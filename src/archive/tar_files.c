@@ -1,5 +1,6 @@
 #include "archive/tar_files.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,7 +54,10 @@ static enum tt_status set_read(void *store, size_t index, uint64_t offset, void 
 static enum tt_status source_read(void *user, void *data, size_t capacity, size_t *ret_length, struct tt_error *err)
 {
     struct tar_files *tar = user;
-    ssize_t count = pread(tar->descriptor, data, capacity, (off_t)tar->position);
+    ssize_t count = -1;
+    do
+        count = pread(tar->descriptor, data, capacity, (off_t)tar->position);
+    while (count < 0 && errno == EINTR);
     if (count < 0)
         return tt_error_errno(err, TT_STORE, "cannot read %s", tar->name);
     tar->position += (uint64_t)count;

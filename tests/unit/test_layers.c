@@ -6,7 +6,7 @@
 #include "base/hex.h"
 #include "base/text.h"
 #include "crypto/digest.h"
-#include "failing_memory.h"
+#include "failing_calls.h"
 #include "image/docker_saved.h"
 #include "protocol/layer_rules.h"
 #include "suite.h"
@@ -510,14 +510,14 @@ static void rules_without_memory(void)
                                   {"opt/pht_results/.wh.k", TT_ENTRY_FILE, NULL, NULL}};
     struct tt_error err = TT_ERROR_INIT;
     unsigned long tried = 0;
-    failing_memory_arm(ULONG_MAX);
+    failing_calls_arm(ULONG_MAX);
     CU_ASSERT_EQUAL(finish(rows, 3, &err), TT_OK);
-    unsigned long count = failing_memory_count();
+    unsigned long count = failing_calls_count();
     for (unsigned long nth = 1; nth <= count; nth++) {
-        failing_memory_arm(nth);
+        failing_calls_arm(nth);
         tried += finish(rows, 3, &err) == TT_INTERNAL && strstr(err.message, "out of memory");
     }
-    CU_ASSERT_TRUE(failing_memory_disarm());
+    CU_ASSERT_TRUE(failing_calls_disarm());
     CU_ASSERT_EQUAL(tried, count);
 }
 

@@ -18,9 +18,10 @@ static const EVP_MD *digest_type(enum tt_digest_algorithm algorithm)
 /* What OpenSSL's configuration takes away, nobody finds by "cannot hash". */
 static enum tt_status cannot_hash(struct tt_error *err)
 {
-    unsigned long code = ERR_peek_last_error();
-    ERR_clear_error();
-    if (ERR_GET_REASON(code) != ERR_R_UNSUPPORTED)
+    bool is_lacking = false;
+    for (unsigned long code; (code = ERR_get_error()) != 0;)
+        is_lacking = is_lacking || ERR_GET_REASON(code) == ERR_R_UNSUPPORTED;
+    if (!is_lacking)
         return tt_error_set(err, TT_INTERNAL, "cannot hash");
     return tt_error_set(err, TT_INTERNAL,
                         "OpenSSL has no SHA-256 or SHA-512 to hash with: its configuration (openssl.cnf, or what "

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/interrupt.h"
+#include "failing_calls.h"
 #include "image/store.h"
 #include "protocol/content.h"
 #include "protocol/content_reader.h"
@@ -25,6 +26,8 @@ struct desk {
     unsigned calls;
     unsigned fails_at; /* the call that fails; 0: none */
     unsigned late;     /* calls after that */
+    bool starves;      /* from the next file on the next allocation fails, and contents are not kept */
+    bool starving;
 };
 
 static enum tt_status call(struct desk *desk, struct tt_error *err)
@@ -55,9 +58,14 @@ static void desk_clear(struct desk *desk)
 
 static enum tt_status change_add(void *state, const struct tt_entry *entry, struct tt_error *err)
 {
-    enum tt_status status = call(state, err);
+    struct desk *desk = state;
+    enum tt_status status = call(desk, err);
     if (status == TT_OK)
-        put(state, entry, "", 0);
+        put(desk, entry, "", 0);
+    if (desk->starves && entry->size > 0) {
+        desk->starving = true;
+        failing_calls_arm(1);
+    }
     return status;
 }
 
@@ -65,6 +73,8 @@ static enum tt_status change_data(void *state, const void *data, size_t length, 
 {
     struct desk *desk = state;
     enum tt_status status = call(desk, err);
+    if (desk->starving)
+        return status;
     return status == TT_OK ? tt_buffer_append(&desk->items[desk->count - 1].content, data, length, err) : status;
 }
 
@@ -304,6 +314,39 @@ static void listings_of_another_folder(void)
     }
 }
 
+/* A listing is made on another thread. That it failed is noticed while the contents still come, if there are many. */
+static void listings_without_memory(void)
+{
+    enum { MANY = 5 * 1024 * 1024 };
+    char *text TT_CLEANUP(tt_free_cleanup) = malloc(MANY + 1);
+    struct desk plain TT_CLEANUP(desk_clear) = {0};
+    struct desk encrypted TT_CLEANUP(desk_clear) = {0};
+    struct desk back TT_CLEANUP(desk_clear) = {0};
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    memset(text, 'x', MANY);
+    text[MANY] = '\0';
+    put_item(&plain, ROOT, TT_ENTRY_FOLDER, "");
+    put_item(&plain, ROOT "/a-link", TT_ENTRY_SYMLINK, "b");
+    put_item(&plain, ROOT "/b", TT_ENTRY_FILE, text);
+    there_and_back(&plain, NULL, &encrypted, &back);
+    for (enum way way = ENCRYPT; way <= DECRYPT; way++) {
+        struct work work TT_CLEANUP(work_end);
+        struct desk to TT_CLEANUP(desk_clear) = {.starves = true};
+        struct tt_error err = TT_ERROR_INIT;
+        struct tt_entry next = {.path = (char *)ROOT "/c", .type = TT_ENTRY_SYMLINK, .link_target = (char *)"b"};
+        work_begin(&work, &to, ROOT);
+        enum tt_status status = move(way, &work, way == ENCRYPT ? &plain : &encrypted, NULL, &err);
+        CU_ASSERT_TRUE(failing_calls_disarm());
+        CU_ASSERT_EQUAL(status, TT_INTERNAL);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "out of memory"));
+        /* Small entries, too, by when there are many. */
+        for (size_t i = 0; i < MANY / sizeof next && (i == 0 || status == TT_OK); i++)
+            status = content_listing_entry(work.listing, &next, NULL);
+        CU_ASSERT_EQUAL(status, TT_INTERNAL);
+        CU_ASSERT_EQUAL(content_listing_end(work.listing, &work.list, NULL), TT_INTERNAL);
+    }
+}
+
 static void sizes_that_no_encrypted_file_has(void)
 {
     static const char *const texts[] = {"", "0123456789abcdef", "0123456789abcdef0123456789abcde",
@@ -463,6 +506,7 @@ int main(void)
         {"what is not taken stays", what_is_not_taken_stays},
         {"what fails ends the transfer", what_fails_ends_the_transfer},
         {"listings of another folder", listings_of_another_folder},
+        {"listings without memory", listings_without_memory},
         {"sizes that no encrypted file has", sizes_that_no_encrypted_file_has},
         {"listed files must be there", listed_files_must_be_there},
         {"small files are added", small_files_are_added},

@@ -9,7 +9,12 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 
-enum { LOCK_TRIES = 3000, LOCK_PAUSE = 10000000 /* nanoseconds: half a minute in all */, FIRST_LOOK = 16384 };
+enum {
+    LOCK_PAUSE = 10000000,       /* nanoseconds */
+    LOCK_TRIES = 3000,           /* half a minute in all */
+    LOCK_TRIES_AT_THE_END = 100, /* a second, once a signal came */
+    FIRST_LOOK = 16384,
+};
 
 /* The folder. */
 
@@ -129,7 +134,7 @@ enum tt_status audit_file_lock(int descriptor, int folder, const char *name, con
     for (int left = LOCK_TRIES; flock(descriptor, LOCK_EX | LOCK_NB) != 0; left--) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return tt_error_errno(err, TT_STORE, "cannot lock the audit trail %s", path);
-        if (left == 0)
+        if (left == 0 || (tt_interrupt_signal() && left < LOCK_TRIES - LOCK_TRIES_AT_THE_END))
             return tt_error_set(err, TT_STORE, "another process keeps the audit trail %s locked; see which (fuser %s)",
                                 path, path);
         nanosleep(&pause, NULL);

@@ -240,7 +240,12 @@ static enum tt_status show_record(void *user, const struct tt_trail_record *reco
     tt_text_printable(words, says, sizeof says);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *text = member(record->json, names[i]);
-        tt_text_printable(*text ? text : "-", fields[i], sizeof fields[i]);
+        /* An id may have spaces: what a train calls itself must not read as the columns behind it. */
+        const char *quote = strchr(text, ' ') ? "'" : "";
+        char *quoted TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s%s%s", quote, *text ? text : "-", quote);
+        if (!quoted)
+            return tt_error_memory(err);
+        tt_text_printable(quoted, fields[i], sizeof fields[i]);
     }
     char time[TT_TRAIL_TIME_SIZE];
     tt_text_printable(record->time, time, sizeof time);

@@ -1,15 +1,18 @@
 """The audit trail: what each command records and when, what happens when it cannot, and what an auditor finds."""
 
 import base64
+import fcntl
 import glob
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
+import time
 import unittest
 
 from support import pht
@@ -377,6 +380,16 @@ class Unwritable(AuditCase):
         self.assertEqual(len(self.records()), 5)
 
 
+    def test_an_interrupted_one_does_not_wait_long(self):
+        layout = self.layout_at(1)
+        with open(self.empty_trail(), "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            start = time.monotonic()
+            self.assertEqual(self.killed(self.arguments("pre-run", layout, station="beta"), 0.7,
+                                         with_signal=signal.SIGTERM), -signal.SIGTERM)
+            self.assertLess(time.monotonic() - start, 20)
+
+
 class Many(AuditCase):
     def test_at_once(self):
         """Eight processes append, and the trail is rotated meanwhile."""
@@ -573,6 +586,11 @@ class Showing(AuditCase):
             stream.write(b'{"number":1,"previous":null,"time":"\\u001b[2J","event":"trail","command":"\\u001b]0;x\\u0007"}\n')
         self.assertNotIn("\x1b", self.good("audit", "show", self.trail).out)
         self.assertNotIn("\x1b", self.good("audit", "verify", self.trail).out)
+
+    def test_an_id_is_one_column(self):
+        forged = "7  alpha  ok  root  accepted"
+        self.tt("pre-run", self.layout(edited(sample_at(2), "@id", forged)), station="beta")
+        self.assertIn(f"  '{forged}'  ", self.good("audit", "show", self.trail).out)
 
 
 class Copies(AuditCase):

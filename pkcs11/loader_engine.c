@@ -179,8 +179,9 @@ static enum tt_status new_loader(struct tt_loader_request *request, struct loade
 {
     const char *id = request->choice.name;
     struct loader *loader = calloc(1, sizeof *loader);
-    enum tt_status status =
-        loader ? tt_loader_pin_init(&loader->pin, TT_TAKE(request->pin), err) : tt_error_memory(err);
+    if (!loader)
+        return tt_error_memory(err);
+    enum tt_status status = tt_loader_pin_init(&loader->pin, TT_TAKE(request->pin), err);
     if (status != TT_OK) {
         free_loader(loader);
         return status;

@@ -34,8 +34,11 @@ static bool unescape(const char **text, char *value)
 {
     const char *place = *text;
     while (*place && *place != '/') {
-        if (*place == '\\' && *++place != '/' && *place != '\\')
-            return false;
+        if (*place == '\\') {
+            place++;
+            if (*place != '/' && *place != '\\')
+                return false;
+        }
         *value++ = *place++;
     }
     *value = '\0';

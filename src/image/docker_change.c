@@ -120,8 +120,11 @@ static void tidy_volume(char *name)
     for (const char *from = name; *from;) {
         size_t length = strcspn(from, "/");
         bool is_up = length == 2 && memcmp(from, "..", 2) == 0;
-        while (is_up && end > name && *--end != '/')
-            ;
+        while (is_up && end > name) {
+            end--;
+            if (*end == '/')
+                break;
+        }
         if (length > 0 && !is_up && !(length == 1 && *from == '.')) {
             *end++ = '/';
             memmove(end, from, length);

@@ -74,7 +74,8 @@ static size_t place_facts(const struct tt_key_source *source, struct tt_audit_fa
 enum tt_status record_begin(struct tt_audit *audit, const struct tt_key_source *source, struct tt_error *err)
 {
     struct tt_audit_fact facts[LIMIT];
-    enum tt_status status = put(audit, "begin", facts, place_facts(source, facts), err);
+    size_t count = place_facts(source, facts);
+    enum tt_status status = put(audit, "begin", facts, count, err);
     if (status != TT_OK)
         (void)tt_error_context(err, "the key was not used");
     return status;

@@ -131,7 +131,9 @@ static void keep(struct tt_audit *audit, const struct tt_audit_fact *fact)
         audit->context[audit->count++] = (struct audit_member){.name = fact->name};
     member_clear(&audit->context[at]);
     audit->context[at].value = value;
-    audit->context[at].text = fact->kind == TT_AUDIT_TEXT && fact->text ? strdup(fact->text) : NULL;
+    bool has_text = fact->kind == TT_AUDIT_TEXT && fact->text;
+    audit->context[at].text = has_text ? strdup(fact->text) : NULL;
+    audit->lacks_memory = audit->lacks_memory || (has_text && !audit->context[at].text);
 }
 
 void tt_audit_context(struct tt_audit *audit, const struct tt_audit_fact *facts, size_t count)

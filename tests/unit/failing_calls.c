@@ -30,7 +30,7 @@ static struct place places[PLACES];
 static size_t place_count;
 static _Atomic(const struct place *) unlucky; /* the place that fails, once; NULL: none does */
 static const void *beginning;
-static atomic_bool interrupts;                /* it is interrupted instead */
+static atomic_bool interrupts; /* it is interrupted instead */
 
 void failing_calls_begin(const void *caller)
 {

@@ -20,8 +20,12 @@ void tt_interrupt_catch(void)
     action.sa_flags = (int)SA_RESETHAND; /* the second signal has its default effect */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    action.sa_handler = SIG_IGN;
+    /* A terminal that goes away: the shell may send one, and the kernel another. nohup ignores it. */
+    struct sigaction before;
     action.sa_flags = 0;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+    action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
     sigaction(SIGXFSZ, &action, NULL);
 }

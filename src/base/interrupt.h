@@ -1,11 +1,12 @@
-/* SIGINT and SIGTERM as a flag that long work asks for between two chunks. */
+/* SIGINT, SIGTERM and SIGHUP as a flag that long work asks for between two chunks. */
 #ifndef TT_BASE_INTERRUPT_H
 #define TT_BASE_INTERRUPT_H
 
 #include "base/error.h"
 
-/* Catches SIGINT and SIGTERM (a second one ends the process at once). Ignores SIGPIPE and SIGXFSZ: a write that fails
- * for a closed pipe or a limit on the size of files is an error like others, and is cleaned up after. */
+/* Catches SIGINT and SIGTERM (a second one ends the process at once), and SIGHUP unless it is ignored. Ignores SIGPIPE
+ * and SIGXFSZ: a write that fails for a closed pipe or a limit on the size of files is an error like others, and is
+ * cleaned up after. */
 void tt_interrupt_catch(void);
 
 /* The signal that came, or 0. */

@@ -4,6 +4,7 @@ that never answers."""
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -73,6 +74,21 @@ class Waiting(Case):
         child = self.start(*self.stop(), close=(0, 1, 2))
         found = self.descriptors(child)
         self.assertEqual([found[number] for number in range(3)], ["/dev/null"] * 3)
+
+    def test_a_terminal_that_goes_away(self):
+        """The shell tells, and then the kernel; who was started by nohup stays."""
+        child = self.start(*self.stop())
+        child.send_signal(signal.SIGHUP)
+        child.send_signal(signal.SIGHUP)
+        err = child.communicate(timeout=30)[1]
+        self.assertEqual(child.returncode, -signal.SIGHUP)
+        self.assertIn(b"interrupted", err)
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            child = self.start(*self.stop(), restore_signals=False)
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        self.assertTrue(int(self.facts(child)["SigIgn"], 16) & 1 << (signal.SIGHUP - 1))
 
     def test_cores_and_privileges(self):
         child = self.start(*self.stop())

@@ -82,6 +82,7 @@ class StopCase(StepCase):
         self.old_blobs = layout.reachable()
         self.old_digest = layout.tags()["latest"]["digest"]
         self.state = f"{self.work}/now/state"
+        tokens().uri("beta")
         tokens().uri("gamma")
         shutil.copytree(f"{tokens().place}/tokens", f"{place}/tokens")
         return place
@@ -273,7 +274,7 @@ class KillOthers(StepCase):
 
 
 class Signals(StopCase):
-    def test_sigint_and_sigterm(self):
+    def test_each_of_them(self):
         for command in ("pre-run", "post-run"):
             self.big = True
             shutil.rmtree(f"{self.work}/prepared", True)
@@ -281,8 +282,8 @@ class Signals(StopCase):
             self.prepare(command)
             whole = self.measured()
             stopped = 0
-            for number in (signal.SIGINT, signal.SIGTERM):
-                for part in (0.15, 0.4, 0.65, 0.9):
+            for number, parts in ((signal.SIGINT, (0.15, 0.65)), (signal.SIGTERM, (0.4, 0.9)), (signal.SIGHUP, (0.3, 0.75))):
+                for part in parts:
                     layout = self.restore()
                     before = snapshot(f"{self.work}/now")
                     status = self.killed(self.argv(layout), whole * part, with_signal=number)

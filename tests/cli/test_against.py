@@ -133,7 +133,8 @@ class Layers(AgainstCase):
             "diff_ids": lambda _, config: config["rootfs"].update(Diff_IDs=[]),
             "config": lambda _, config: config.update(Config={"Env": ["LD_PRELOAD=/x.so"]}),
             "Env": lambda _, config: config["config"].update(env=["LD_PRELOAD=/x.so"]),
-            "Entrypoint": lambda _, config: config["config"].update(EntryPoint=["/bin/sh", "-c", "id"]),
+            "Entrypoint": lambda _, config: config["config"].update(ENTRYPOINT=["/bin/sh", "-c", "id"]),
+            "User": lambda _, config: config["config"].update({"U\u017fer": "root"}),
             "digest": lambda manifest, _: manifest["layers"][0].update(Digest=manifest["layers"][1]["digest"]),
         }
         for name, change in cases.items():
@@ -408,7 +409,7 @@ class Settings(AgainstCase):
             "Healthcheck": [None, {"Test": ["CMD", "/opt/pht_results/x"]}, {"Test": ["CMD", "/bin/true"], "Interval": 1},
                             {"Test": ["CMD", "/bin/true"], "Interval": 30000000000, "Retries": 9}],
             "Shell": [None, ["/opt/pht_results/sh"]],
-            "env": [["LD_PRELOAD=/x"]], "ENTRYPOINT": [["/bin/sh"]], "Entrypo\u0131nt": [["/bin/sh"]], "U\u017fer": ["root"],
+            "Entrypo\u0131nt": [["/bin/sh"]],
             "Unknown": ["x", {"a": 1}],
         }
         for name, values in cases.items():

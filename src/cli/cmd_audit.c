@@ -263,6 +263,9 @@ static enum tt_status check_since(const char *text, struct tt_error *err)
                 (text[length] == '\0' || (length > 10 && text[length + 1] == '\0'));
     for (size_t i = 0; fits && i < length; i++)
         fits = form[i] == '0' ? text[i] >= '0' && text[i] <= '9' : text[i] == form[i];
+    if (fits) /* there is such a day, or nearly */
+        fits = strncmp(text + 5, "01", 2) >= 0 && strncmp(text + 5, "12", 2) <= 0 && strncmp(text + 8, "01", 2) >= 0 &&
+               strncmp(text + 8, "31", 2) <= 0;
     return fits ? TT_OK
                 : tt_error_set(err, TT_USAGE,
                                "--since takes a date or a time in UTC, as 2026-11-22 or 2026-11-22T14:30:00Z, not "

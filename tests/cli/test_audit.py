@@ -575,7 +575,8 @@ class Showing(AuditCase):
         text = self.good("audit", "show", self.trail).out
         for words in ("is about to use pkcs11:", "unwrap by RSA-OAEP-SHA512", "refused: the train was at"):
             self.assertIn(words, text)
-        for since in ("yesterday", "2026-1-1", "2026-11-22T", "2026-11-22Z", "2026-11-22T00:00:00ZZ"):
+        for since in ("yesterday", "2026-1-1", "2026-11-22T", "2026-11-22Z", "2026-11-22T00:00:00ZZ", "2026-13-01",
+                      "2026-00-01", "2026-11-32", "2026-11-00"):
             self.refused(2, "--since takes", "audit", "show", "--since", since, self.trail)
         self.refused(2, "no records of an event 'keys'", "audit", "show", "--event", "keys", self.trail)
         for status in ("bad", "11", "-1", "04"):

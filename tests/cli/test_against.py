@@ -329,6 +329,35 @@ class OwnLayers(AgainstCase):
         self.holds(self.train(below=[oci.SYSTEM, UPPER, below]), master)
         self.differs(self.train(hidden=[below]), ["extended attributes"])
 
+    def test_files_that_only_container_engines_see(self):
+        """Headers whose size, or name, Go's reader takes for another one than libarchive: what is a file's content to one
+        is the next entry to the other. Docker 20.10 unpacks usr/bin/python3 from each."""
+        def block(name, size, kind=b"0", digits=None):
+            info = tarfile.TarInfo(name)
+            info.size, info.type = size, kind
+            header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+            header[124:136] = digits or header[124:136]
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+            return bytes(header)
+
+        def pax(*records):
+            body = b"".join(b"%d %s\n" % (next(n for n in range(99) if n == len(b"%d %s\n" % (n, one))), one) for one in records)
+            return block("pax", len(body), b"x") + body.ljust(512, b"\0")
+
+        evil = block("usr/bin/python3", 5) + b"evil!".ljust(512, b"\0")
+        hidden = block("opt/pht_results/b", len(evil)) + evil
+        sparse = (b"GNU.sparse.size=10", b"GNU.sparse.numblocks=1", b"GNU.sparse.map=0,5",
+                  b"GNU.sparse.name=opt/pht_results/a\0/../../../usr/bin/python3")
+        cases = {"zeros before the digits": block("opt/pht_results/a", 0, digits=b"\x000000001000\0") + hidden,
+                 "a size without digits": pax(b"size=") + block("opt/pht_results/a", 512) + hidden,
+                 "a size with a sign": pax(b"size=+512") + block("opt/pht_results/a", 0) + hidden,
+                 "a sparse file's name": pax(*sparse) + block("x", 5) + b"evil!".ljust(512, b"\0")}
+        for name, entries in cases.items():
+            for compression in (None, "gzip"):
+                with self.subTest(name, compression=compression):
+                    self.differs(self.train(oci.Layer(entries + bytes(1024), compression)), ["read that in different ways"], 3)
+
     @staticmethod
     def pax_tar(name, headers, kind=tarfile.REGTYPE):
         out = io.BytesIO()

@@ -8,6 +8,7 @@
 #include "image/store.h"
 #include "protocol/content.h"
 #include "protocol/content_reader.h"
+#include "protocol/visit.h"
 #include "suite.h"
 
 /* --- an image and a disk that fail on demand --- */
@@ -381,6 +382,40 @@ static void listed_files_must_be_there(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "/opt/pht_train/more.py is in file_list but not in the image"));
 }
 
+/* Files tell whether they are plaintext; a disk that fails does not. */
+static void what_cannot_be_read_is_not_called_encrypted(void)
+{
+    char *names[] = {"main.py"};
+    struct tt_train train = {.creator_id = (char *)"researcher", .files = names, .file_count = 1};
+    struct tt_image image = {.reference = (char *)"oci:train"};
+    struct tt_error err = TT_ERROR_INIT;
+    struct desk none TT_CLEANUP(desk_clear) = {0};
+    struct desk desk TT_CLEANUP(desk_clear) = {0};
+    put_item(&desk, "opt/pht_train", TT_ENTRY_FOLDER, "");
+    put_item(&desk, "opt/pht_train/main.py", TT_ENTRY_FILE, "print()");
+    struct tt_file_set *files TT_CLEANUP(tt_file_set_free_cleanup) = files_on(&desk);
+    struct tt_file_set *no_files TT_CLEANUP(tt_file_set_free_cleanup) = files_on(&none);
+    CU_ASSERT_EQUAL_FATAL(content_definition_hash(&train, files, NULL, train.hash, &err), TT_OK);
+    struct visit visit = {.image = &image, .train = &train, .definition = files};
+    bool decrypted = false;
+    CU_ASSERT_EQUAL(visit_is_decrypted(&visit, &decrypted, &err), TT_OK);
+    CU_ASSERT_TRUE(decrypted);
+    desk.fails_at = desk.calls + 1;
+    CU_ASSERT_EQUAL(visit_is_decrypted(&visit, &decrypted, &err), TT_STORE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "cannot tell whether the train lies decrypted in oci:train: call"));
+    desk.fails_at = 0;
+    train.hash[0] ^= 1;
+    CU_ASSERT_EQUAL(visit_is_decrypted(&visit, &decrypted, &err), TT_OK);
+    CU_ASSERT_FALSE(decrypted);
+    train.hash[0] ^= 1;
+    train.file_count = 0; /* TT_TAMPERED: a file that is not listed */
+    CU_ASSERT_EQUAL(visit_is_decrypted(&visit, &decrypted, &err), TT_OK);
+    CU_ASSERT_FALSE(decrypted);
+    visit.definition = no_files; /* TT_MALFORMED */
+    CU_ASSERT_EQUAL(visit_is_decrypted(&visit, &decrypted, &err), TT_OK);
+    CU_ASSERT_FALSE(decrypted);
+}
+
 static void small_files_are_added(void)
 {
     for (unsigned at = 0; at <= 2; at++) {
@@ -509,6 +544,7 @@ int main(void)
         {"listings without memory", listings_without_memory},
         {"sizes that no encrypted file has", sizes_that_no_encrypted_file_has},
         {"listed files must be there", listed_files_must_be_there},
+        {"what cannot be read is not called encrypted", what_cannot_be_read_is_not_called_encrypted},
         {"small files are added", small_files_are_added},
         {"listings across slots", listings_across_slots},
         {"what is listed", what_is_listed},

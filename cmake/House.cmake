@@ -17,8 +17,8 @@ function(tt_library name)
   target_link_libraries(tt_${name} PRIVATE tt_flags PUBLIC ${LIB_USES})
 endfunction()
 
-# A unit test: one CUnit program per file, found by ctest under the label "unit".
-function(tt_unit_test name)
+# A CUnit program from one file and SOURCES.
+function(tt_unit_program name)
   cmake_parse_arguments(TEST "" "" "KNOWS;SOURCES" ${ARGN})
   add_executable(test_${name} test_${name}.c ${TEST_SOURCES})
   foreach(known IN LISTS TEST_KNOWS)
@@ -26,18 +26,23 @@ function(tt_unit_test name)
   endforeach()
   target_link_libraries(test_${name} PRIVATE tt_flags PkgConfig::CUNIT)
   target_compile_definitions(test_${name} PRIVATE TT_VECTORS="${PROJECT_SOURCE_DIR}/tests/vectors")
+endfunction()
+
+# A unit test: one program per file, found by ctest under the label "unit".
+function(tt_unit_test name)
+  tt_unit_program(${name} ${ARGN})
   add_test(NAME unit.${name} COMMAND test_${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
 endfunction()
 
 # Gives a program failing_calls.h: of the calls that its own code makes for memory, any one can be made to fail. With
-# OUTSIDE, of those to libcrypto, the disk and the rest of the machine, too.
+# OUTSIDE, of those to libcrypto, the disk and the rest of the machine, too, and of those between its own parts.
 function(tt_failing_calls target)
   cmake_parse_arguments(CALLS "OUTSIDE" "" "" ${ARGN})
   set(folder "${PROJECT_SOURCE_DIR}/tests/unit")
   set(sources "${folder}/failing_calls.c")
   if(CALLS_OUTSIDE)
-    list(APPEND sources "${folder}/failing_outside.c")
+    list(APPEND sources "${folder}/failing_outside.c" "${folder}/failing_seams.c")
   endif()
   foreach(source IN LISTS sources)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")

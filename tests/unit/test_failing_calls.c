@@ -87,6 +87,9 @@ static void put_system(struct made_layout *layout)
     tar_put_folder(&above, "etc/");
     tar_put_file(&above, "etc/motd", "hello");
     tar_put_link(&above, "bin/python", '2', "python3");
+    tar_put_folder(&above, "opt/");
+    tar_put_folder(&above, "opt/pht_results/");
+    tar_put_link(&above, "opt/pht_results/latest", '2', "nothing");
     tar_put_end(&above);
     layout_put_layer(layout, &below, "gzip");
     layout_put_layer(layout, &above, "zstd");
@@ -112,7 +115,7 @@ static void station_open(struct station *station, const char *vector)
     free(base);
     snprintf(station->state, sizeof station->state, "%.60s-state", station->layout.path);
     snprintf(station->results, sizeof station->results, "%.60s-results", station->layout.path);
-    snprintf(station->trust, sizeof station->trust, "%.60s-trust", station->layout.path);
+    snprintf(station->trust, sizeof station->trust, "%.60s-state/trust", station->layout.path);
     snprintf(station->tar, sizeof station->tar, "%.60s-state/results.tar", station->layout.path);
     CU_ASSERT_EQUAL_FATAL(mkdir(station->state, 0700), 0);
     station->first = read_key("station_1");
@@ -122,7 +125,7 @@ static void station_open(struct station *station, const char *vector)
 
 static void station_close(struct station *station)
 {
-    run_command("rm -rf %s %s %s %s", station->layout.path, station->state, station->results, station->trust);
+    run_command("rm -rf %s %s %s", station->layout.path, station->state, station->results);
     EVP_PKEY_free(station->first);
     EVP_PKEY_free(station->second);
     EVP_PKEY_free(station->creator);
@@ -193,6 +196,7 @@ static void trust_all(const struct station *station)
     add_certificate(station, "authorities/root.pem", &root);
     add_certificate(station, "certificates/creator.pem", &creator);
     add_certificate(station, "certificates/creator.pem", &below);
+    add_certificate(station, "certificates/creator.pem", &root);
     add_certificate(station, "certificates/second.pem", &second);
     run_command("chmod -R go= %s", station->trust);
 }
@@ -413,6 +417,35 @@ static enum tt_status check_keys(const struct station *station, struct tt_error 
     return status == TT_OK ? keys_of(latest(station), &careful.trust, err) : status;
 }
 
+static enum tt_status trust_more(const struct station *station, struct tt_error *err)
+{
+    struct tt_buffer key TT_CLEANUP(tt_buffer_clear) = {0};
+    struct tt_buffer chain TT_CLEANUP(tt_buffer_clear) = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/certificates/creator.pem", station->trust);
+    enum tt_status status =
+        tt_file_read(AT_FDCWD, TT_VECTORS "/basic/keys/station_3.pub.pem", TT_PUBLIC_KEY_TEXT_LIMIT, &key, err);
+    if (status == TT_OK)
+        status = tt_file_read(AT_FDCWD, path, 1 << 16, &chain, err);
+    const struct tt_trust_addition additions[] = {
+        {.kind = TT_TRUST_KEY,
+         .role = TT_TRUST_STATION,
+         .id = "station_3",
+         .text = (const char *)key.data,
+         .length = key.length,
+         .what = "key",
+         .from = TT_TRUST_ALWAYS,
+         .until = TT_TRUST_FOR_EVER},
+        {.kind = TT_TRUST_CERTIFICATE,
+         .text = (const char *)chain.data,
+         .length = chain.length,
+         .what = "chain",
+         .from = TT_TRUST_ALWAYS,
+         .until = TT_TRUST_FOR_EVER},
+    };
+    return status == TT_OK ? tt_trust_add(station->trust, additions, 2, err) : status;
+}
+
 /* --- running, without an engine --- */
 
 static struct tt_image_change *running; /* what "ran" is opened from, which goes first */
@@ -547,6 +580,13 @@ static enum tt_status before_second_post_run(const struct station *station, stru
 }
 
 /* --- what must be refused --- */
+
+static enum tt_status wrong_key(const struct station *station, struct tt_error *err)
+{
+    struct station other = *station;
+    other.first = station->second;
+    return careful_pre_run(&other, err);
+}
 
 static enum tt_status before_distrust(const struct station *station, struct tt_error *err)
 {
@@ -778,33 +818,56 @@ static const struct scenario scenarios[] = {
     {.name = "inspect", .before = before_results, .does = inspect, .only_looks = true},
     {.name = "results", .before = before_results, .does = careful_results},
     {.name = "trust check", .before = before_pre_run, .does = check_keys},
+    {.name = "trust add", .before = before_pre_run, .does = trust_more},
     {.name = "push of what is decrypted",
      .before = before_post_run,
      .does = leave,
      .only_looks = true,
      .outcome = TT_WRONG_STOP},
+    {.name = "pre-run of what is decrypted",
+     .before = before_post_run,
+     .does = careful_pre_run,
+     .outcome = TT_WRONG_STOP},
+    {.name = "pre-run with another key", .before = before_pre_run, .does = wrong_key, .outcome = TT_UNTRUSTED},
     {.name = "verify with keys unknown", .before = before_distrust, .does = careful_verify, .outcome = TT_UNTRUSTED},
 };
 
 enum { FIRST_COUNT = 11, COUNT = sizeof scenarios / sizeof scenarios[0] };
 
+static const char *only;
+
+static void of_some(size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++)
+        if (!only || strcmp(only, scenarios[i].name) == 0)
+            try_all(&scenarios[i]);
+}
+
 static void of_first(void)
 {
-    for (size_t i = 0; i < FIRST_COUNT; i++)
-        try_all(&scenarios[i]);
+    of_some(0, FIRST_COUNT);
 }
 
 static void of_second(void)
 {
-    for (size_t i = FIRST_COUNT; i < COUNT; i++)
-        try_all(&scenarios[i]);
+    of_some(FIRST_COUNT, COUNT);
 }
 
-/* With an argument, the second half: two programs take less time than one. */
+static void of_all(void)
+{
+    of_some(0, COUNT);
+}
+
+/* "first" and "second" are halves: two programs take less time than one. Another argument is what alone is tried. */
 int main(int argc, char **argv)
 {
-    (void)argv;
     static const struct suite_test first[] = {{"every failing call of the first half", of_first}};
     static const struct suite_test second[] = {{"every failing call of the second half", of_second}};
-    return argc > 1 ? SUITE_RUN("failing calls, second half", second) : SUITE_RUN("failing calls", first);
+    static const struct suite_test all[] = {{"every failing call", of_all}};
+    if (argc > 1 && strcmp(argv[1], "first") == 0)
+        return SUITE_RUN("failing calls, first half", first);
+    if (argc > 1 && strcmp(argv[1], "second") == 0)
+        return SUITE_RUN("failing calls, second half", second);
+    only = argc > 1 ? argv[1] : NULL;
+    return SUITE_RUN("failing calls", all);
 }

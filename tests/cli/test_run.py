@@ -391,7 +391,7 @@ class Interrupted(RunCase):
         return name, child
 
     def test_by_a_signal(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number.name):
                 name, child = self.begun()
                 start = time.monotonic()

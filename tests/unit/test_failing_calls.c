@@ -617,6 +617,33 @@ static enum tt_status before_tampered(const struct station *station, struct tt_e
     return status == TT_OK ? tt_image_change_commit(change, latest(station), NULL, NULL, err) : status;
 }
 
+static void add_layer(const struct station *station, const struct tt_buffer *tar)
+{
+    struct made_layout layout = station->layout;
+    layout_put_layer(&layout, tar, NULL);
+    layout_finish(&layout, "latest");
+}
+
+static enum tt_status before_removed(const struct station *station, struct tt_error *err)
+{
+    (void)err;
+    struct tt_buffer tar TT_CLEANUP(tt_buffer_clear) = {0};
+    tar_put_file(&tar, "opt/.wh.pht_train", "");
+    tar_put_end(&tar);
+    add_layer(station, &tar);
+    return TT_OK;
+}
+
+static enum tt_status before_linked(const struct station *station, struct tt_error *err)
+{
+    (void)err;
+    struct tt_buffer tar TT_CLEANUP(tt_buffer_clear) = {0};
+    tar_put_link(&tar, "opt/pht_train/entrypoint.py", '2', "/bin/sh");
+    tar_put_end(&tar);
+    add_layer(station, &tar);
+    return TT_OK;
+}
+
 /* --- trying it --- */
 
 enum { FAILURES = 4 };
@@ -806,6 +833,18 @@ static const struct scenario scenarios[] = {
      .before = before_tampered,
      .does = pre_run,
      .outcome = TT_TAMPERED},
+    {.name = "verify without a definition",
+     .vector = "stop0.opt.tar",
+     .before = before_removed,
+     .does = verify,
+     .only_looks = true,
+     .outcome = TT_MALFORMED},
+    {.name = "verify with a link",
+     .vector = "stop0.opt.tar",
+     .before = before_linked,
+     .does = verify,
+     .only_looks = true,
+     .outcome = TT_TAMPERED},
     {.name = "run", .before = before_pre_run, .does = whole_stop},
     {.name = "post-run of the second", .before = before_second_post_run, .does = second_post_run},
     /* the second program's: */
@@ -832,7 +871,7 @@ static const struct scenario scenarios[] = {
     {.name = "verify with keys unknown", .before = before_distrust, .does = careful_verify, .outcome = TT_UNTRUSTED},
 };
 
-enum { FIRST_COUNT = 11, COUNT = sizeof scenarios / sizeof scenarios[0] };
+enum { FIRST_COUNT = 13, COUNT = sizeof scenarios / sizeof scenarios[0] };
 
 static const char *only;
 

@@ -150,10 +150,8 @@ static const char *below_results(const char *target)
     for (size_t depth = 0; depth < 2;) {
         target += strspn(target, "/");
         size_t length = strcspn(target, "/");
-        if (length == 2 && strncmp(target, "..", 2) == 0)
-            depth = 0;
-        else if (length != 1 || target[0] != '.')
-            depth++;
+        if (length != 1) /* "." stays where it is, and no folder on the way has a name as long as "..", which goes up */
+            depth = length == 2 ? 0 : depth + 1;
         target += length;
     }
     target += strspn(target, "/");

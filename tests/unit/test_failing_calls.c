@@ -413,7 +413,10 @@ static enum tt_status careful_results(const struct station *station, struct tt_e
 static enum tt_status check_keys(const struct station *station, struct tt_error *err)
 {
     struct careful careful TT_CLEANUP(careful_clear) = {0};
-    enum tt_status status = careful_open(station, &careful, err);
+    char *usual TT_CLEANUP(tt_free_cleanup) = NULL;
+    enum tt_status status = tt_trust_default_folder(&usual, err);
+    if (status == TT_OK)
+        status = careful_open(station, &careful, err);
     return status == TT_OK ? keys_of(latest(station), &careful.trust, err) : status;
 }
 
@@ -454,7 +457,7 @@ static const char *unnamed;
 static enum tt_status add_results(struct tt_image_change *change, struct tt_error *err)
 {
     static char folder[] = "opt/pht_results", deep[] = "opt/pht_results/deep", file[] = "opt/pht_results/deep/a.csv",
-                twin[] = "opt/pht_results/twin", link[] = "opt/pht_results/z", target[] = "deep/a.csv";
+                twin[] = "opt/pht_results/twin", link[] = "opt/pht_results/z", target[] = "/opt/pht_results/deep/a.csv";
     const struct tt_entry entries[] = {
         {.path = folder, .type = TT_ENTRY_FOLDER, .mode = 0755},
         {.path = deep, .type = TT_ENTRY_FOLDER, .mode = 0755},

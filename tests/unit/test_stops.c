@@ -1037,6 +1037,9 @@ static void results_are_whole(void)
     expect("a file of others", open_results(&place, &err), &err, TT_TAMPERED, "do not match the hash");
     CU_ASSERT_NOT_EQUAL(access(path, F_OK), 0);
     restore(&place);
+    change_configuration(&place, "{", "\"result_signature\": ", "null");
+    expect("nobody signed them", open_results(&place, &err), &err, TT_TAMPERED, "has no result_signature");
+    restore(&place);
     change_configuration(&place, "\"creator\": {", "\"encrypted_key\": ", "null");
     expect("no key for the creator", open_results(&place, &err), &err, TT_MALFORMED,
            "creator.encrypted_key is missing");

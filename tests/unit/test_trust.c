@@ -286,6 +286,7 @@ static void what_is_not_understood_is_doubt(void)
     char *alpha TT_CLEANUP(tt_free_cleanup) = strdup(public_text("alpha"));
     char *beta TT_CLEANUP(tt_free_cleanup) = strdup(public_text("beta"));
     char *odd TT_CLEANUP(tt_free_cleanup) = tt_text_format("Valid-Untill: 2020-01-01\n%s", beta);
+    char *turned TT_CLEANUP(tt_free_cleanup) = tt_text_format("Valid-Form: 2020-01-01\n%s", beta);
     char *twice TT_CLEANUP(tt_free_cleanup) =
         tt_text_format("Valid-Until: 2030-01-01\nValid-Until: 2031-01-01\n%s", beta);
     char *never TT_CLEANUP(tt_free_cleanup) =
@@ -299,6 +300,7 @@ static void what_is_not_understood_is_doubt(void)
     char *curve TT_CLEANUP(tt_free_cleanup) = strdup(public_text("curve"));
     char *large TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s%*s", beta, TRUST_FILE_LIMIT, "");
     doubt("stations/7/x.pem", odd, "none of Valid-From");
+    doubt("stations/7/x.pem", turned, "none of Valid-From");
     doubt("stations/7/x.pem", twice, "twice");
     doubt("stations/7/x.pem", never, "at no time");
     doubt("stations/7/x.pem", time, "a time that is none");

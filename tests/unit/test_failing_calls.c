@@ -13,30 +13,15 @@
 #include "failing_calls.h"
 #include "layout_bytes.h"
 #include "protocol/protocol.h"
+#include "run_command.h"
 #include "suite.h"
+#include "vector_key.h"
 
 static enum tt_status open_software_key(void *user, const EVP_PKEY *expected, struct tt_private_key **ret_key,
                                         struct tt_error *err)
 {
     (void)expected;
-    EVP_PKEY *key = user;
-    EVP_PKEY_up_ref(key);
-    enum tt_status status = tt_private_key_new(key, NULL, NULL, "software", ret_key, err);
-    if (status != TT_OK)
-        EVP_PKEY_free(key);
-    return status;
-}
-
-static EVP_PKEY *read_key(const char *name)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/basic/keys/%s.pem", TT_VECTORS, name);
-    FILE *file = fopen(path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
-    fclose(file);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
-    return key;
+    return vector_key_open(user, ret_key, err);
 }
 
 /* --- a station with a train --- */
@@ -53,18 +38,6 @@ struct station {
 };
 
 typedef enum tt_status (*operation)(const struct station *station, struct tt_error *err);
-
-static void run_command(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void run_command(const char *format, ...)
-{
-    char command[2048];
-    va_list values;
-    va_start(values, format);
-    vsnprintf(command, sizeof command, format, values);
-    va_end(values);
-    CU_ASSERT_EQUAL_FATAL(system(command), 0);
-}
 
 static void put_vector(struct made_layout *layout, const char *vector)
 {
@@ -118,9 +91,9 @@ static void station_open(struct station *station, const char *vector)
     snprintf(station->trust, sizeof station->trust, "%.60s-state/trust", station->layout.path);
     snprintf(station->tar, sizeof station->tar, "%.60s-state/results.tar", station->layout.path);
     CU_ASSERT_EQUAL_FATAL(mkdir(station->state, 0700), 0);
-    station->first = read_key("station_1");
-    station->second = read_key("station_2");
-    station->creator = read_key("user");
+    station->first = vector_key("station_1");
+    station->second = vector_key("station_2");
+    station->creator = vector_key("user");
 }
 
 static void station_close(struct station *station)
@@ -154,8 +127,8 @@ static void extend(X509 *certificate, int which, const char *value)
 static void add_certificate(const struct station *station, const char *name, const struct certificate *wanted)
 {
     char path[256];
-    EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = read_key(wanted->key);
-    EVP_PKEY *issuer TT_CLEANUP(tt_evp_pkey_cleanup) = read_key(wanted->issuer_key);
+    EVP_PKEY *key TT_CLEANUP(tt_evp_pkey_cleanup) = vector_key(wanted->key);
+    EVP_PKEY *issuer TT_CLEANUP(tt_evp_pkey_cleanup) = vector_key(wanted->issuer_key);
     X509 *made = X509_new();
     X509_NAME *subject = X509_get_subject_name(made);
     X509_set_version(made, X509_VERSION_3);

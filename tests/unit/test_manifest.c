@@ -1,4 +1,3 @@
-#include <openssl/pem.h>
 #include <string.h>
 #include <time.h>
 
@@ -10,6 +9,7 @@
 #include "protocol/token_use.h"
 #include "statement/envelope.h"
 #include "suite.h"
+#include "vector_key.h"
 
 /* --- lists --- */
 
@@ -532,24 +532,13 @@ static void the_query_is_the_creators(void)
 
 /* --- manifests and their train --- */
 
-static EVP_PKEY *read_key(const char *name)
-{
-    char *path TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/basic/keys/%s.pem", TT_VECTORS, name);
-    FILE *file TT_CLEANUP(tt_fclose_cleanup) = fopen(path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
-    return key;
-}
-
 /* The text of an envelope that this key signs, whoever it says it is. */
 static char *sign(EVP_PKEY *signer, const struct tt_buffer *payload, bool other_name)
 {
     struct tt_private_key *key TT_CLEANUP(tt_private_key_free_cleanup) = NULL;
     struct tt_token_use use = {0};
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
-    EVP_PKEY_up_ref(signer);
-    CU_ASSERT_EQUAL_FATAL(tt_private_key_new(signer, NULL, NULL, "software", &key, NULL), TT_OK);
+    CU_ASSERT_EQUAL_FATAL(vector_key_open(signer, &key, NULL), TT_OK);
     CU_ASSERT_EQUAL_FATAL(manifest_sign(key, payload, &use, &text, NULL), TT_OK);
     char *made = strdup((const char *)text.data);
     char *name = strstr(made, "SHA256:");
@@ -659,9 +648,9 @@ static void manifests_belong_to_their_train(void)
         {told.stop.digest, NULL, "its route digest"},
         {&told.stops_name, NULL, "(station 'alpha') does not belong to this train: its signing key"},
     };
-    told.keys.creator = read_key("user");
-    told.stop_keys[0] = read_key("station_1");
-    told.stop_keys[1] = read_key("station_2");
+    told.keys.creator = vector_key("user");
+    told.stop_keys[0] = vector_key("station_1");
+    told.stop_keys[1] = vector_key("station_2");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tell();
         if (cases[i].byte)

@@ -2,7 +2,6 @@
  * stand in for the token's; what else happens on the way is told to functions that the program is linked with. */
 #include <fcntl.h>
 #include <openssl/ec.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <pthread.h>
 #include <string.h>
@@ -14,7 +13,9 @@
 #include "protocol/pre_run.h"
 #include "protocol/protocol.h"
 #include "protocol/token_use.h"
+#include "run_command.h"
 #include "suite.h"
+#include "vector_key.h"
 
 /* --- what goes wrong beside: the nth time from now, counted from 1; 0 for never --- */
 
@@ -128,23 +129,7 @@ static enum tt_status open_held_key(void *user, const EVP_PKEY *expected, struct
         held->before(held->user);
     if (!held->key)
         return tt_error_set(err, TT_TOKEN, "there is no such key");
-    EVP_PKEY_up_ref(held->key);
-    enum tt_status status = tt_private_key_new(held->key, NULL, NULL, "software", ret_key, err);
-    if (status != TT_OK)
-        EVP_PKEY_free(held->key);
-    return status;
-}
-
-static EVP_PKEY *read_key(const char *name)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/basic/keys/%s.pem", TT_VECTORS, name);
-    FILE *file = fopen(path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
-    fclose(file);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
-    return key;
+    return vector_key_open(held->key, ret_key, err);
 }
 
 /* --- a station, and a creator, with a train --- */
@@ -159,18 +144,6 @@ struct place {
     struct held_key creator;
     struct held_key builder;
 };
-
-static void run_command(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void run_command(const char *format, ...)
-{
-    char command[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    CU_ASSERT_EQUAL_FATAL(system(command), 0);
-}
 
 static void put_train(struct place *place, const char *vector)
 {
@@ -209,9 +182,9 @@ static void place_open(struct place *place, const char *vector)
     run_command("mkdir -m 700 -p %s/state %s/definition/lib %s/definition/main.sh && cd %s/definition && "
                 "echo 'print()' >main.py && echo 1 >lib/one.py",
                 place->root, place->root, place->root, place->root);
-    place->station.key = read_key("station_1");
-    place->creator.key = read_key("user");
-    place->builder.key = read_key("builder");
+    place->station.key = vector_key("station_1");
+    place->creator.key = vector_key("user");
+    place->builder.key = vector_key("builder");
     next = (struct accidents){0};
     said[0] = '\0';
     tt_log_set_sink(listen_to, NULL);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "suite.h"
 #include "trust/trust_inside.h"
+#include "vector_key.h"
 
 enum { NOW = 1800000000 }; /* 2027-01-15T08:00:00Z */
 
@@ -34,13 +35,7 @@ static EVP_PKEY *read_key(const char *name)
 {
     if (strcmp(name, "small") == 0 || strcmp(name, "curve") == 0)
         return odd_key(name);
-    const char *of = strcmp(name, "alpha") == 0 ? "station_1" : strcmp(name, "beta") == 0 ? "station_2" : "user";
-    char *path TT_CLEANUP(tt_free_cleanup) = tt_text_format("%s/basic/keys/%s.pem", TT_VECTORS, of);
-    FILE *file TT_CLEANUP(tt_fclose_cleanup) = fopen(path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
-    return key;
+    return vector_key(strcmp(name, "alpha") == 0 ? "station_1" : strcmp(name, "beta") == 0 ? "station_2" : "user");
 }
 
 static const char *public_text(const char *name)

@@ -76,7 +76,7 @@ enum tt_status tt_error_context(struct tt_error *err, const char *format, ...)
     memcpy(old, err->message, sizeof old);
     int written = snprintf(err->message, sizeof err->message, "%s: ", safe);
     size_t used = written < 0 ? 0 : (size_t)written;
-    snprintf(err->message + used, sizeof err->message - used, "%s", old);
+    tt_text_printable(old, err->message + used, sizeof err->message - used); /* what is cut off is whole characters */
     return err->status;
 }
 

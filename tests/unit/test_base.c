@@ -56,6 +56,23 @@ static void errors_carry_context(void)
     CU_ASSERT_STRING_EQUAL(tt_status_name(err.status), "tampered");
 }
 
+static void what_context_cuts_off_is_whole_characters(void)
+{
+    for (int start = 0; start < 3; start++) {
+        struct tt_error err = TT_ERROR_INIT;
+        char text[TT_ERROR_MESSAGE_SIZE];
+        size_t length = (size_t)start;
+        memset(text, 'x', sizeof text);
+        for (; length + 3 < sizeof text; length += 3)
+            memcpy(text + length, "\xe2\x82\xac", 3);
+        text[length] = '\0';
+        tt_error_set(&err, TT_STORE, "%s", text);
+        CU_ASSERT_EQUAL(tt_error_context(&err, "train %d", 7), TT_STORE);
+        CU_ASSERT_TRUE(strlen(err.message) > sizeof err.message - 4);
+        CU_ASSERT_TRUE(tt_text_is_utf8(err.message, strlen(err.message)));
+    }
+}
+
 static void buffers_keep_their_limit(void)
 {
     struct tt_buffer buffer = TT_BUFFER_INIT(4);
@@ -138,6 +155,7 @@ int main(void)
         {"hostile text is printable", hostile_text_is_printable},
         {"UTF-8 forms", utf8_forms},
         {"errors carry context", errors_carry_context},
+        {"what context cuts off is whole characters", what_context_cuts_off_is_whole_characters},
         {"buffers keep their limit", buffers_keep_their_limit},
         {"secrets hold their capacity", secrets_hold_their_capacity},
         {"lanes pass all bytes in order", lanes_pass_all_bytes_in_order},

@@ -20,6 +20,7 @@ PARSERS = """
     src/archive/tar_reader.c src/archive/tar_doubt.c
     src/train/train_config.c src/statement/envelope.c src/statement/manifest_read.c
     src/image/oci_index.c src/image/oci_select.c src/image/oci_manifest.c src/image/oci_child.c src/image/oci_digest.c
+    src/image/image_settings.c src/state/state_record.c
     src/image/docker_output.c src/image/docker_saved.c src/image/docker_config.c src/image/docker_endpoint.c
     src/image/credentials.c src/protocol/layer_rules.c
     src/trust/trust_file.c src/audit/audit_line.c src/audit/audit_chain.c src/audit/trail.c src/audit/checkpoint.c

@@ -1,0 +1,1 @@
+tt_fuzz_target(state_record KNOWS state)

@@ -10,8 +10,9 @@
 
 enum { VALUE_LIMIT = 4096 };
 
-/* Whole numbers up to here are the same as double. */
-static const int64_t EXACT_LIMIT = INT64_C(1) << 53;
+/* Whole numbers up to here are the same as double, and cJSON writes them digit by digit: of more than 15, some come out
+ * with an exponent. */
+static const int64_t EXACT_LIMIT = INT64_C(999999999999999);
 
 /* What the place has now. */
 struct found {
@@ -203,18 +204,31 @@ static bool is_exact(const cJSON *item)
     return true;
 }
 
+/* In a store of version 1, a field of somebody's own that is called "data" is in the way of the PHT's. */
+static bool is_in_the_way(const struct work *work, const cJSON *document)
+{
+    const cJSON *data = member(document, "data");
+    const cJSON *inner = member(data, "data");
+    return work->kv == 1 && inner && !cJSON_IsNull(inner) && !vault_fields(work, document);
+}
+
 static enum tt_status vault_take(const struct work *work, int code, struct found *found, struct tt_error *err)
 {
     const cJSON *version = member(member(member(found->document, "data"), "metadata"), "version");
     if (code != 200 && (code != 404 || words_of(found->document))) /* 404 with words: no such store */
         return refused(work, code, found->document, err);
     /* What was deleted is 404 too, but has a version. */
-    bool has_version = tt_json_integer(version, 0, INT64_MAX / 2, &found->version);
+    bool has_version = tt_json_integer(version, 0, EXACT_LIMIT, &found->version);
     if (code == 200 && work->kv == 2 && !has_version)
         return tt_error_set(err, TT_STORE, "%s does not tell the secret's version; is the store of version 1?",
                             work->place->server.url);
     if (code == 200 && !is_exact(member(found->document, "data")))
         return tt_error_set(err, TT_STORE, "the secret '%s' has numbers that would not stay as they are",
+                            work->place->path);
+    if (code == 200 && is_in_the_way(work, found->document))
+        return tt_error_set(err, TT_STORE,
+                            "the secret '%s' has a field \"data\" of another kind, where keys should stand; "
+                            "--vault-path can name another secret",
                             work->place->path);
     const char *text = code == 200 ? registered(member(vault_fields(work, found->document), work->place->field)) : NULL;
     if (text && !(found->text = strdup(text)))
@@ -228,7 +242,13 @@ static cJSON *put_object(cJSON *object, const char *name)
     return cJSON_AddObjectToObject(object, name);
 }
 
-/* A write replaces the whole secret: what else it has is sent back. */
+static bool put_text(cJSON *object, const char *name, const char *text)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+    return cJSON_AddStringToObject(object, name, text) != NULL;
+}
+
+/* A write replaces the whole secret: what else it has is sent back. NULL when memory did not do for all of it. */
 static char *vault_body(const struct work *work, const struct found *found, const char *hex)
 {
     const cJSON *fields = vault_fields(work, found->document);
@@ -237,17 +257,17 @@ static char *vault_body(const struct work *work, const struct found *found, cons
     bool has_more = work->kv == 1 && cJSON_IsObject(data);
     cJSON *body TT_CLEANUP(tt_json_cleanup) = has_more ? cJSON_Duplicate(data, true) : cJSON_CreateObject();
     cJSON *target = body;
+    bool good = body != NULL;
     if (!is_flat) {
+        double version = work->kv == 2 ? (double)found->version : 1;
         if (work->kv == 2 || !member(body, "options"))
-            cJSON_AddNumberToObject(put_object(body, "options"), "cas", work->kv == 2 ? (double)found->version : 1);
-        cJSON *copy = fields ? cJSON_Duplicate(fields, true) : cJSON_CreateObject();
+            good = cJSON_AddNumberToObject(put_object(body, "options"), "cas", version) && good;
+        target = fields ? cJSON_Duplicate(fields, true) : cJSON_CreateObject();
         cJSON_DeleteItemFromObjectCaseSensitive(body, "data");
-        cJSON_AddItemToObject(body, "data", copy);
-        target = copy;
+        good = tt_json_add(body, "data", target) && good;
     }
-    cJSON_DeleteItemFromObjectCaseSensitive(target, work->place->field);
-    cJSON_AddStringToObject(target, work->place->field, hex);
-    return cJSON_PrintUnformatted(body);
+    good = good && put_text(target, work->place->field, hex);
+    return good ? cJSON_PrintUnformatted(body) : NULL;
 }
 
 /* The central service. */
@@ -277,8 +297,7 @@ static enum tt_status central_take(const struct work *work, int code, struct fou
 static char *central_body(const char *hex)
 {
     cJSON *body TT_CLEANUP(tt_json_cleanup) = cJSON_CreateObject();
-    cJSON_AddStringToObject(body, "public_key", hex);
-    return cJSON_PrintUnformatted(body);
+    return put_text(body, "public_key", hex) ? cJSON_PrintUnformatted(body) : NULL;
 }
 
 /* Both. */

@@ -1,2 +1,6 @@
 tt_fuzz_target(policy KNOWS provisioning)
 target_sources(fuzz_policy PRIVATE fuzz_folder.c)
+tt_fuzz_target(enrol KNOWS provisioning json)
+target_link_options(fuzz_enrol PRIVATE LINKER:--wrap=tt_enrol_call)
+tt_fuzz_target(record KNOWS provisioning statement)
+target_link_options(fuzz_record PRIVATE LINKER:--wrap=tt_envelope_verify)

@@ -24,7 +24,7 @@ PARSERS = """
     src/image/docker_output.c src/image/docker_saved.c src/image/docker_config.c src/image/docker_endpoint.c
     src/image/credentials.c src/protocol/layer_rules.c
     src/trust/trust_file.c src/audit/audit_line.c src/audit/audit_chain.c src/audit/trail.c src/audit/checkpoint.c
-    provisioning/policy.c pkcs11/uri.c
+    provisioning/policy.c provisioning/enrol.c provisioning/attested.c pkcs11/uri.c
 """.split()
 
 

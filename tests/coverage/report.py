@@ -22,6 +22,8 @@ PARSERS = """
     src/image/oci_index.c src/image/oci_select.c src/image/oci_manifest.c src/image/oci_child.c src/image/oci_digest.c
     src/image/image_settings.c src/state/state_record.c
     src/image/docker_output.c src/image/docker_saved.c src/image/docker_config.c src/image/docker_endpoint.c
+    src/image/docker_engine.c src/image/docker_container.c src/image/docker_driver.c src/image/docker_store.c
+    src/image/docker_sweep.c src/image/docker_clean.c
     src/image/credentials.c src/protocol/layer_rules.c
     src/trust/trust_file.c src/audit/audit_line.c src/audit/audit_chain.c src/audit/trail.c src/audit/checkpoint.c
     provisioning/policy.c provisioning/enrol.c provisioning/attested.c pkcs11/uri.c

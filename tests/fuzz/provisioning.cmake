@@ -1,6 +1,6 @@
 tt_fuzz_target(policy KNOWS provisioning)
 target_sources(fuzz_policy PRIVATE fuzz_folder.c)
 tt_fuzz_target(enrol KNOWS provisioning json)
-target_link_options(fuzz_enrol PRIVATE LINKER:--wrap=tt_enrol_call)
+target_link_options(fuzz_enrol PRIVATE LINKER:--wrap=tt_enrol_call,--wrap=tt_public_key_parse,--wrap=tt_public_key_pem)
 tt_fuzz_target(record KNOWS provisioning statement)
 target_link_options(fuzz_record PRIVATE LINKER:--wrap=tt_envelope_verify)

@@ -67,10 +67,13 @@ static void read_record(const uint8_t *data, size_t size)
     demand_kept(&record);
 }
 
-/* The input as what is to be remembered: kept byte for byte, or refused. */
+/* The input as what is to be remembered, with one image or another: kept byte for byte, or refused. */
 static void write_record(const uint8_t *data, size_t size)
 {
-    struct tt_state_record record TT_CLEANUP(tt_state_record_clear) = {.phase = TT_STATE_ENTERED};
+    struct tt_state_record record TT_CLEANUP(tt_state_record_clear) = {.phase = TT_STATE_ENTERING};
+    record.phase = (enum tt_state_phase)(TT_STATE_ENTERING + size % 4);
+    char **image = size % 2 ? &record.image_before : &record.image_after;
+    demand((*image = strdup("sha256:c0ffee")) != NULL);
     struct tt_buffer text TT_CLEANUP(tt_buffer_clear) = {0};
     demand(tt_buffer_append(&record.config, size ? (const void *)data : "", size, NULL) == TT_OK);
     enum tt_status status = state_record_write(&subject, &record, &text, NULL);

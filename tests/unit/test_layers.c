@@ -494,7 +494,7 @@ static void layers_that_come_again_and_again(void)
 static void long_links_are_cut_in_messages(void)
 {
     char name[TT_PATH_LIMIT + 1];
-    char inside[TT_PATH_LIMIT + 1];
+    char inside[TT_PATH_LIMIT + 3];
     snprintf(inside, sizeof inside, "%s/x", long_name(name, 400, 1));
     const struct judged rows[] = {{name, TT_ENTRY_SYMLINK, "/etc", NULL}, {inside, TT_ENTRY_FILE, NULL, NULL}};
     const struct judged twin[] = {{name, TT_ENTRY_FOLDER, NULL, NULL}, {inside, TT_ENTRY_FILE, NULL, NULL}};
